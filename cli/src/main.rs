@@ -1,0 +1,2 @@
+//! xeno
+fn main() {}
