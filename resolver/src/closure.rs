@@ -343,7 +343,7 @@ impl<'a, 's> Walk<'a, 's> {
     /// later, for a whole level at once – the providers.
     fn pool(&self, set: &LibcSet, tree: &Tree, name: &str, node: &Node, mismatch: Option<String>) -> Hit {
         let mut ignored = None;
-        for directory in &set.directories {
+        for directory in set.directories.iter().filter(|_| comes_with_the_loader(name)) {
             if let Some(Hit::File(path, needs, _, _)) = self.try_directory(directory, name, &Rule::LibcSet, &mut ignored) {
                 return Hit::File(path, needs, Rule::LibcSet, set.origin.clone());
             }
@@ -619,6 +619,32 @@ impl<'a, 's> Walk<'a, 's> {
         }
         if self.search.files.same(&out, path) { out } else { path.to_owned() }
     }
+}
+
+/// The libraries that must be of the loader's own build, or newer than everything else in the
+/// process: glibc's parts (they share private symbols), its NSS modules, and GCC's two runtimes.
+pub fn comes_with_the_loader(name: &str) -> bool {
+    const STEMS: &[&str] = &[
+        "libc",
+        "libm",
+        "libmvec",
+        "libpthread",
+        "libdl",
+        "librt",
+        "libutil",
+        "libresolv",
+        "libnsl",
+        "libanl",
+        "libBrokenLocale",
+        "libthread_db",
+        "libc_malloc_debug",
+        "libmemusage",
+        "libpcprofile",
+        "libstdc++",
+        "libgcc_s",
+    ];
+    let stem = name.split_once(".so.").map_or(name, |(stem, _)| stem);
+    STEMS.contains(&stem) || stem.starts_with("libnss_")
 }
 
 /// The names musl answers itself (`ldso/dynlink.c`, `load_library`: `lib` followed by one of these).

@@ -9,12 +9,15 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")
 )]
 
+pub mod answer;
 pub mod arch;
+pub mod builtin;
 pub mod closure;
 pub mod elf;
 pub mod files;
 pub mod hints;
 pub mod ldcache;
+pub mod machine;
 pub mod map;
 pub mod needs;
 pub mod provider;

@@ -1,0 +1,66 @@
+//! This machine's own loaders: which are installed, and what each consults.
+
+use crate::arch::Arch;
+use crate::builtin;
+use crate::elf;
+use crate::map::Mapped;
+use crate::needs::{Kind, Libc};
+use crate::system::System;
+use std::path::{Path, PathBuf};
+
+/// What lies at an interpreter's path.
+#[derive(Debug)]
+pub enum Interpreter {
+    /// No file.
+    Nothing,
+    /// A file that is no loader (a stub that only prints a message, a script, a wrong architecture),
+    /// with the reason.
+    NotALoader(String),
+    /// A working loader.
+    Loader(Box<System>),
+}
+
+/// Looks at the file at an interpreter's path and, if it is a loader for `arch`, reads what it
+/// consults. A loader is an `ET_DYN` file without an interpreter of its own and with a dynamic
+/// section that names it.
+pub fn interpreter_at(path: &Path, arch: Arch) -> Interpreter {
+    let bytes = match Mapped::open(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Interpreter::Nothing,
+        Err(e) => return Interpreter::NotALoader(e.to_string()),
+    };
+    let needs = match elf::parse(&bytes) {
+        Ok(needs) => needs,
+        Err(e) => return Interpreter::NotALoader(e.to_string()),
+    };
+    if needs.arch != arch {
+        return Interpreter::NotALoader(format!("it is for {}, the program is for {arch}", needs.arch));
+    }
+    if needs.kind != Kind::Library || needs.interpreter.is_some() || needs.soname.is_none() {
+        return Interpreter::NotALoader("it is no program interpreter (a placeholder that prints a message?)".to_owned());
+    }
+    if let Some(strings) = builtin::glibc(&bytes) {
+        let directories = strings.directories.iter().map(PathBuf::from).collect();
+        return Interpreter::Loader(Box::new(System::glibc(arch, path.to_owned(), Some(Path::new(&strings.cache)), directories)));
+    }
+    // musl names its path file after the architecture (ldso/dynlink.c).
+    let path_file = arch.musl_name().and_then(|name| std::fs::read_to_string(format!("/etc/ld-musl-{name}.path")).ok());
+    if memchr::memmem::find(&bytes, b"/etc/ld-musl-").is_some() {
+        return Interpreter::Loader(Box::new(System::musl(arch, path.to_owned(), path_file.as_deref())));
+    }
+    Interpreter::NotALoader("it is neither glibc's nor musl's loader".to_owned())
+}
+
+/// The loader this machine's own programs use, for an architecture and a C library: at the path the
+/// psABI gives it, or – where distributions keep it elsewhere – the one `/bin/sh` or `/usr/bin/env` names.
+pub fn system(arch: Arch, libc: Libc) -> Option<System> {
+    let usual = match libc {
+        Libc::Glibc => arch.glibc_loader().map(str::to_owned),
+        Libc::Musl => arch.musl_loader(),
+    };
+    let named = ["/bin/sh", "/usr/bin/env"].iter().filter_map(|p| elf::load(Path::new(p)).ok()?.interpreter);
+    usual.into_iter().chain(named).find_map(|path| match interpreter_at(Path::new(&path), arch) {
+        Interpreter::Loader(system) if system.libc == libc => Some(*system),
+        _ => None,
+    })
+}
