@@ -118,7 +118,7 @@ pub fn answer(
         }
     };
     if let (Native::Runs, true, Some(resolution)) = (&native, extent.native, native_resolution) {
-        let tree = Tree { root: Tree::root_of(program, shared), ..Tree::default() };
+        let tree = Tree::unwalked(program, shared);
         return Ok(Answer { native, world: World::Native, resolution, tree, passed_over });
     }
     passed_over.push(sentence(&native));

@@ -99,10 +99,15 @@ impl Tree {
         own.ancestors().take(4).take_while(|d| !shared.contains(d)).find(packaged).or(Some(own)).map(Path::to_owned)
     }
 
+    /// The tree by its root alone, for a program that needs nothing of it.
+    pub fn unwalked(program: &Path, shared: &Shared) -> Tree {
+        Tree { root: Tree::root_of(program, shared), ..Tree::default() }
+    }
+
     /// Walks the tree of a program and reads the ELF files that fit it. Links to directories are
     /// not followed, other file systems are, and what cannot be read is passed over.
     pub fn walk(program: &Path, arch: Arch, shared: &Shared, files: &Files) -> Tree {
-        let mut tree = Tree { root: Tree::root_of(program, shared), ..Tree::default() };
+        let mut tree = Tree::unwalked(program, shared);
         let Some(root) = tree.root.clone() else {
             return tree;
         };
