@@ -1,0 +1,71 @@
+//! Why a private root cannot be planned. Every one of these leaves the process as it was.
+
+use crate::op::shown;
+use std::io;
+use std::path::PathBuf;
+
+/// A root that cannot be planned; the process is untouched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The path lies below a top-level entry that the host has, and that was not extended.
+    #[error("adding {} to the private root: the host has its own {}, which would be hidden; choose another way to run the program", shown(.path), shown(.top))]
+    Occupied {
+        /// What was to be added.
+        path: PathBuf,
+        /// The entry of the host that is in the way.
+        top: PathBuf,
+    },
+    /// Two requests need different things at one path.
+    #[error("adding {} to the private root: {reason}; give each path one content", shown(.path))]
+    Clash {
+        /// The path asked for twice.
+        path: PathBuf,
+        /// What clashes.
+        reason: &'static str,
+    },
+    /// The path cannot name an entry of the root.
+    #[error("adding {} to the private root: {reason}; give an absolute path without `..`", shown(.path))]
+    BadPath {
+        /// The path as given.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// More than this crate agrees to put into memory.
+    #[error("adding {} to the private root: {size} exceeds the limit of {limit} {unit}; make it smaller", shown(.path))]
+    TooLarge {
+        /// What was to be added or read.
+        path: PathBuf,
+        /// How much there is.
+        size: usize,
+        /// How much is allowed.
+        limit: usize,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// A file to bind, or the file to bind it over, is not there or not a regular file.
+    #[error("binding {}: {reason}; it must be a readable regular file", shown(.path))]
+    Unbindable {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be bound.
+        reason: String,
+    },
+    /// The working directory could not be found again in the new root.
+    #[error("keeping the working directory{}: {reason}; change to another directory first", .path.as_deref().map(|p| format!(" {}", shown(p))).unwrap_or_default())]
+    WorkingDirectory {
+        /// Its path, where it has one.
+        path: Option<PathBuf>,
+        /// Why it would be lost.
+        reason: String,
+    },
+    /// The host's own tree could not be read.
+    #[error("reading the directory {}: {source}; it must be readable to build a private root from it", shown(.path))]
+    Host {
+        /// The directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
