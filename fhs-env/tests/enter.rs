@@ -33,7 +33,7 @@ impl Scene {
     }
 
     fn enter(&self) -> Command {
-        self.command(&self.path("enter"))
+        self.command(self.path("enter"))
     }
 
     fn command(&self, program: impl AsRef<Path>) -> Command {
