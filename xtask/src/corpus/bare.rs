@@ -139,7 +139,7 @@ pub(super) fn applets(busybox: &Path) -> Result<Vec<String>> {
 }
 
 /// The mirrors for the programs' own xeno: those of the environment, else those of this host's apt.
-pub(super) fn mirrors() -> BTreeMap<String, String> {
+pub(crate) fn mirrors() -> BTreeMap<String, String> {
     let names = ["XENO_DEBIAN_MIRROR", "XENO_DEBIAN_SECURITY_MIRROR", "XENO_DEBIAN_SUITES", "http_proxy", "https_proxy", "no_proxy"];
     let mut found: BTreeMap<String, String> =
         names.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect();

@@ -16,12 +16,23 @@ use std::path::{Path, PathBuf};
 use table::{End, Row};
 use verdict::{Report, Verdict};
 
+/// The table of real programs.
+fn rows() -> Result<Vec<Row>> {
+    let path = crate::root().join("tests/corpus.tsv");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    table::parse(&text).with_context(|| format!("parse {}", path.display()))
+}
+
+/// Where a row's program lies once it is fetched.
+pub(crate) fn program(name: &str, cache: &Path) -> Result<PathBuf> {
+    let row = rows()?.into_iter().find(|row| row.name == name).with_context(|| format!("no row is called {name}"))?;
+    Ok(row.tree(cache).join(&row.path))
+}
+
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     crate::only(arguments, &["--ci", "--all", "--fetch-only", "--warm"], &["--dir", "--rows"])?;
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
-    let path = crate::root().join("tests/corpus.tsv");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let rows = table::parse(&text).with_context(|| format!("parse {}", path.display()))?;
+    let rows = rows()?;
     let chosen = choose(&rows, crate::option(arguments, "--rows")?, has("--ci"))?;
     let cache = match crate::option(arguments, "--dir")? {
         Some(directory) => PathBuf::from(directory),
