@@ -23,7 +23,8 @@ impl Scene {
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let built = std::env::current_exe().unwrap();
         let built = built.parent().unwrap().join("../examples/enter");
-        fs::copy(&built, dir.path().join("enter")).unwrap_or_else(|e| panic!("{}: {e}; run `cargo build --examples`", built.display()));
+        assert!(built.exists(), "{} is missing; run `cargo build --examples`", built.display());
+        copy_program(&built, &dir.path().join("enter"));
         chown(dir.path(), uid, uid).unwrap();
         Scene { dir, uid, who }
     }
@@ -44,6 +45,12 @@ impl Scene {
         }
         command
     }
+}
+
+/// Copies a file that is to be started. Another process does it: a descriptor open for writing
+/// would be inherited by a child that another test forks meanwhile, and exec would say ETXTBSY.
+fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 fn is_root() -> bool {
@@ -212,7 +219,7 @@ fn another_sandbox_can_start_inside() {
 fn a_file_bound_over_another_is_read_only_and_has_the_others_path() {
     for scene in scenes() {
         let (app, copy) = (scene.path("app"), scene.path("copy"));
-        fs::copy("/usr/bin/readlink", &copy).unwrap();
+        copy_program(Path::new("/usr/bin/readlink"), &copy);
         fs::write(&app, "#!/bin/sh\necho the original\n").unwrap();
         for file in [&app, &copy] {
             fs::set_permissions(file, Permissions::from_mode(0o755)).unwrap();
