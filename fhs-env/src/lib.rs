@@ -42,7 +42,7 @@ mod root;
 #[allow(unsafe_code)] // the one door to the kernel: fork(2) has no safe form
 mod sys;
 
-pub use enter::{EnterError, State, probe};
+pub use enter::{EnterError, State, StepError, probe};
 pub use error::PlanError;
 pub use host::{Caller, EntryKind, HostEntry, HostRoot, WorkingDirectory, mounted_noexec};
 pub use op::{Op, Plan};
