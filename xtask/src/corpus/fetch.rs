@@ -35,7 +35,7 @@ pub(super) fn fetch(rows: &[&Row], cache: &Path) -> Result<()> {
                     let next = queue.lock().ok().and_then(|mut queue| queue.next());
                     let Some((tree, rows)) = next else { break };
                     let Some(first) = rows.first() else { continue };
-                    let subject = format!("{:?} {}@{}", first.registry, first.package, first.version).to_lowercase();
+                    let subject = format!("{} {}@{}", first.registry.name(), first.package, first.version);
                     match package(&tree, &rows, cache) {
                         Ok(word) => println!("{word} {subject}"),
                         Err(error) => {

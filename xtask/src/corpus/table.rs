@@ -12,6 +12,17 @@ pub(super) enum Registry {
     Apt,
 }
 
+impl Registry {
+    /// As the table writes it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Registry::Npm => "npm",
+            Registry::Pypi => "pypi",
+            Registry::Apt => "apt",
+        }
+    }
+}
+
 /// How a row has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -49,12 +60,7 @@ pub(super) struct Row {
 impl Row {
     /// The package's tree below the cache directory.
     pub(super) fn tree(&self, cache: &Path) -> PathBuf {
-        let registry = match self.registry {
-            Registry::Npm => "npm",
-            Registry::Pypi => "pypi",
-            Registry::Apt => "apt",
-        };
-        cache.join(registry).join(format!("{}@{}", self.package.replace('/', "+"), self.version))
+        cache.join(self.registry.name()).join(format!("{}@{}", self.package.replace('/', "+"), self.version))
     }
 }
 
