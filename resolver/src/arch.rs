@@ -120,6 +120,11 @@ impl Arch {
         TABLE.iter().find(|n| n.arch == self)
     }
 
+    /// xeno's own short name (`x86_64`); `None` for a machine without a row.
+    pub fn short(self) -> Option<&'static str> {
+        self.names().map(|n| n.short)
+    }
+
     /// Debian's name of the architecture (`amd64`).
     pub fn debian(self) -> Option<&'static str> {
         self.names().map(|n| n.debian)

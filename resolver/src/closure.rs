@@ -91,6 +91,8 @@ struct Walk<'a, 's> {
     /// Names the loader itself answers to; it is mapped by the kernel, not by the search.
     loader_names: BTreeSet<String>,
     missing: Vec<Missing>,
+    /// Their names.
+    missed: BTreeSet<String>,
     /// What each provider said when it could not be asked.
     failures: BTreeMap<&'static str, String>,
 }
@@ -170,6 +172,7 @@ impl<'a, 's> Walk<'a, 's> {
             names: HashMap::new(),
             loader_names,
             missing: Vec::new(),
+            missed: BTreeSet::new(),
             failures: BTreeMap::new(),
         }
     }
@@ -252,7 +255,7 @@ impl<'a, 's> Walk<'a, 's> {
     }
 
     fn miss(&mut self, name: String, asker: usize, reason: Option<String>) {
-        if self.missing.iter().any(|m| m.name == name) {
+        if !self.missed.insert(name.clone()) {
             return;
         }
         let reason = reason.unwrap_or_else(|| match self.failures.values().next() {

@@ -1,0 +1,350 @@
+//! The ladder: tries each rung in turn, cheapest faithful one first, and keeps the reason for each.
+
+use crate::error::{Error, Kind};
+use crate::materials::{Inside, Materials};
+use crate::program::{self, Program};
+use crate::report::Report;
+use crate::rung::{Rung, Step};
+use crate::start::Start;
+use resolver::answer::{self, Answer, Native};
+use resolver::elf;
+use resolver::needs::Libc;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The most executables of one tree that are covered by copies.
+const COPIES_MAX: usize = 64;
+
+/// What the ladder is given.
+pub struct Question<'a> {
+    /// The program as found.
+    pub program: &'a Program,
+    /// What it needs and who has it.
+    pub answer: &'a Answer,
+    /// Only this rung may be taken.
+    pub wanted: Option<Rung>,
+    /// `PATH`, to find a stand-in for a script's missing interpreter.
+    pub search_path: Option<&'a OsStr>,
+    /// What the program shall see as its own name; the loader rung has to say it.
+    pub argv0: &'a OsStr,
+}
+
+/// A decided start with its reasons.
+#[derive(Debug)]
+pub struct Decision {
+    /// Every rung and what became of it.
+    pub steps: Vec<Step>,
+    /// What to do; `None` if no rung can start it.
+    pub start: Option<Start>,
+    /// Files that the decision rests on.
+    pub watched: Vec<PathBuf>,
+    /// What the program loses.
+    pub losses: Vec<String>,
+    /// The whole answer for machines.
+    pub report: String,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "{step}")?;
+        }
+        let Some(start) = &self.start else { return Ok(()) };
+        for (path, target) in &start.links {
+            writeln!(f, "     link {} -> {}", path.display(), target.display())?;
+        }
+        for (copy, over) in &start.binds {
+            writeln!(f, "     bind {} read-only over {}", copy.display(), over.display())?;
+        }
+        if !start.loader.is_empty() {
+            let words: Vec<_> = start.loader.iter().map(|w| w.to_string_lossy()).collect();
+            writeln!(f, "     start {} PROG", words.join(" "))?;
+        }
+        for loss in &self.losses {
+            writeln!(f, "     loses: {loss}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a rung says of itself.
+enum Verdict {
+    Take(Start, String),
+    Pass(String),
+}
+
+/// Decides how to start a program.
+///
+/// # Errors
+/// When materials that a rung needs cannot be made. That no rung fits is a [`Decision`] without a start.
+pub fn decide(question: &Question<'_>, materials: &Materials) -> Result<Decision, Error> {
+    let climb = Climb { q: question, materials };
+    let mut steps: Vec<Step> = Vec::new();
+    let mut start = None;
+    for rung in Rung::LADDER {
+        if start.is_some() {
+            break;
+        }
+        if let Some(wanted) = question.wanted.filter(|w| *w != rung) {
+            steps.push(Step { rung, taken: false, why: format!("--strategy {wanted}") });
+            continue;
+        }
+        let verdict = match rung {
+            Rung::Direct => climb.direct(),
+            Rung::View => climb.private_root(false)?,
+            Rung::Overlay => climb.private_root(true)?,
+            Rung::Loader => climb.loader()?,
+        };
+        let (taken, why) = match verdict {
+            Verdict::Take(found, why) => {
+                start = Some(found);
+                (true, why)
+            }
+            Verdict::Pass(why) => (false, why),
+        };
+        steps.push(Step { rung, taken, why });
+    }
+    let copies: Vec<&Path> = start.iter().flat_map(copies_of).collect();
+    let report = Report::new(question.answer, &steps, &copies).to_json();
+    let losses = start.as_ref().map(|s| s.rung.losses(nix::unistd::geteuid().as_raw() != 0)).unwrap_or_default();
+    Ok(Decision { watched: climb.watched(start.as_ref()), steps, start, losses, report })
+}
+
+/// Files of ours that the program will map in place of others.
+fn copies_of(start: &Start) -> impl Iterator<Item = &Path> {
+    let links = start.links.iter().map(|(_, target)| target.as_path());
+    links.chain(start.binds.iter().map(|(copy, _)| copy.as_path())).chain(start.loader.first().map(Path::new))
+}
+
+struct Climb<'a> {
+    q: &'a Question<'a>,
+    materials: &'a Materials,
+}
+
+impl Climb<'_> {
+    fn direct(&self) -> Verdict {
+        if let Some(missing) = self.missing_script_interpreter() {
+            return Verdict::Pass(format!("the script's interpreter {} does not exist", missing.display()));
+        }
+        match &self.q.answer.native {
+            Native::Static | Native::Runs => Verdict::Take(Start::direct(), answer::sentence(&self.q.answer.native)),
+            other if self.q.wanted == Some(Rung::Direct) => {
+                Verdict::Take(Start::direct(), format!("--strategy direct, although {}", answer::sentence(other)))
+            }
+            other => Verdict::Pass(answer::sentence(other)),
+        }
+    }
+
+    fn missing_script_interpreter(&self) -> Option<&Path> {
+        self.q.program.script.as_ref().map(|s| s.interpreter.as_path()).filter(|i| !i.exists())
+    }
+
+    /// Why no private root or loader can help at all.
+    fn hopeless(&self) -> Option<String> {
+        let resolution = &self.q.answer.resolution;
+        if let Native::OtherMachine { .. } = self.q.answer.native {
+            return Some("no loader makes another processor of this one".to_owned());
+        }
+        if resolution.needs.kind.is_static() && self.missing_script_interpreter().is_none() {
+            return Some("a static program has no loader to stand in for".to_owned());
+        }
+        (!resolution.needs.kind.is_static() && !resolution.is_complete()).then(|| answer::first_fault(resolution))
+    }
+
+    /// *view* where the interpreter's path is free, *overlay* where something lies there.
+    fn private_root(&self, overlay: bool) -> Result<Verdict, Error> {
+        if let Some(why) = self.hopeless() {
+            return Ok(Verdict::Pass(why));
+        }
+        let resolution = &self.q.answer.resolution;
+        let program = self.q.program.binary();
+        let mut start = Start { rung: if overlay { Rung::Overlay } else { Rung::View }, ..Start::direct() };
+        if let Some(missing) = self.missing_script_interpreter() {
+            let Some(stand_in) = program::stand_in(missing, self.q.search_path) else {
+                return Ok(Verdict::Pass(format!("no directory of PATH has a {}", missing.display())));
+            };
+            if !can_be_added(missing) {
+                return Ok(Verdict::Pass(format!(
+                    "{} lies below a directory of the host's, where nothing can be added",
+                    missing.display()
+                )));
+            }
+            start.links.push((missing.to_owned(), stand_in));
+        }
+        let why = match (&resolution.libc_set, resolution.needs.interpreter.as_deref()) {
+            (Some(set), Some(interpreter)) => {
+                let free = can_be_added(Path::new(interpreter));
+                if free == overlay {
+                    let why = if free {
+                        "the interpreter's path is free: view does it"
+                    } else {
+                        "something lies at the interpreter's path or above it"
+                    };
+                    return Ok(Verdict::Pass(why.to_owned()));
+                }
+                let inside = Inside::free(resolution.needs.arch, set.libc);
+                let copy = self.materials.loader(&set.loader, &inside)?;
+                start.links.push((PathBuf::from(&inside.loader), copy));
+                start.links.push((PathBuf::from(&inside.libraries), self.materials.libraries(resolution, set.libc)?));
+                if let Some(why) = self.cover(&mut start, &inside, set.libc, program)? {
+                    return Ok(Verdict::Pass(why));
+                }
+                let world = match resolution.libc_set.as_ref().map(|s| s.version.as_str()) {
+                    Some(version) if !version.is_empty() => format!(" (libc {version})"),
+                    _ => String::new(),
+                };
+                if overlay {
+                    format!("a copy that names {} hides the program{world}", inside.loader)
+                } else {
+                    format!("{interpreter} can be added in a private root{world}")
+                }
+            }
+            // A static interpreter of a script, or one the host's loader can run.
+            _ if overlay => return Ok(Verdict::Pass("it names no interpreter".to_owned())),
+            _ if start.links.is_empty() => return Ok(Verdict::Pass("it names no interpreter".to_owned())),
+            _ => "the script's interpreter can be added in a private root".to_owned(),
+        };
+        if let Err(refusal) = fhs_env::probe() {
+            return Ok(Verdict::Pass(format!("namespaces are refused: {refusal}")));
+        }
+        Ok(Verdict::Take(start, why))
+    }
+
+    /// Gives every executable of the tree its loader: a link where its interpreter's path is free, else
+    /// a copy over it. Returns the reason if the program itself cannot be covered.
+    fn cover(&self, start: &mut Start, inside: &Inside, libc: Libc, program: &Path) -> Result<Option<String>, Error> {
+        let members = self.q.answer.tree.members.iter().filter(|m| m.starts && m.path != program).map(|m| m.path.as_path());
+        let mut linked: BTreeSet<PathBuf> = BTreeSet::new();
+        for (index, path) in std::iter::once(program).chain(members).enumerate() {
+            let own = index == 0;
+            let Ok(needs) = elf::load(path) else { continue };
+            let Some(interpreter) = needs.interpreter.as_deref().filter(|_| needs.libc() == Some(libc)) else { continue };
+            let interpreter = Path::new(interpreter);
+            if can_be_added(interpreter) {
+                if linked.insert(interpreter.to_owned()) {
+                    start.links.push((interpreter.to_owned(), PathBuf::from(&inside.loader)));
+                }
+                continue;
+            }
+            if start.binds.len() == COPIES_MAX {
+                log::warn!("more than {COPIES_MAX} executables in the program's tree: the rest keep this machine's loader");
+                break;
+            }
+            match self.materials.executable(path, inside)? {
+                Some(copy) => start.binds.push((copy, path.to_owned())),
+                None if own => return Ok(Some(format!("its interpreter string is too short for {}", inside.loader))),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn loader(&self) -> Result<Verdict, Error> {
+        if let Some(why) = self.hopeless() {
+            return Ok(Verdict::Pass(why));
+        }
+        if self.q.program.script.is_some() {
+            return Ok(Verdict::Pass("a script cannot be given to a loader".to_owned()));
+        }
+        let resolution = &self.q.answer.resolution;
+        let Some(set) = &resolution.libc_set else { return Ok(Verdict::Pass("it needs no loader".to_owned())) };
+        let mut path = OsString::new();
+        for directory in self.materials.directories(resolution)? {
+            if directory.as_os_str().as_encoded_bytes().contains(&b':') {
+                return Err(Error::new(
+                    Kind::CannotStart,
+                    "start",
+                    resolution.program.display().to_string(),
+                    format!("{} has a colon in its name, which no library path can hold", directory.display()),
+                    "move it",
+                ));
+            }
+            if !path.is_empty() {
+                path.push(":");
+            }
+            path.push(directory);
+        }
+        let mut loader: Vec<OsString> = vec![set.loader.clone().into_os_string()];
+        if set.libc == Libc::Glibc {
+            loader.push("--inhibit-cache".into());
+        }
+        // --argv0 came with glibc 2.33; an older loader would take it for the program.
+        if set.libc == Libc::Musl || !older_than_2_33(&set.version) {
+            loader.extend(["--argv0".into(), self.q.argv0.to_owned()]);
+        }
+        loader.extend(["--library-path".into(), path]);
+        let start = Start { rung: Rung::Loader, loader, ..Start::direct() };
+        Ok(Verdict::Take(start, "the last resort: the loader is started by hand".to_owned()))
+    }
+
+    /// What the decision rests on: the program, the libraries of its closure, this machine's loader
+    /// and cache, and everything of ours that it uses.
+    fn watched(&self, start: Option<&Start>) -> Vec<PathBuf> {
+        let resolution = &self.q.answer.resolution;
+        let mut out: Vec<PathBuf> = vec![self.q.program.real.clone()];
+        let mut watch = |path: &Path| {
+            if !out.iter().any(|p| p == path) {
+                out.push(path.to_owned());
+            }
+        };
+        if let Some(script) = &self.q.program.script {
+            watch(&script.interpreter);
+        }
+        if let Some(interpreter) = &resolution.needs.interpreter {
+            watch(Path::new(interpreter));
+        }
+        watch(Path::new("/etc/ld.so.cache"));
+        if let Some(set) = &resolution.libc_set {
+            watch(&set.loader);
+        }
+        for library in &resolution.libraries {
+            watch(&library.path);
+        }
+        if let Some(root) = &self.q.answer.tree.root {
+            // A file added to or removed from the top of the tree changes its directory.
+            watch(root);
+        }
+        for (copy, over) in start.iter().flat_map(|s| s.binds.iter()) {
+            watch(over);
+            watch(copy);
+        }
+        for (path, target) in start.iter().flat_map(|s| s.links.iter()) {
+            watch(target);
+            // Inside another private root the name is taken.
+            watch(path);
+        }
+        out
+    }
+}
+
+/// Whether a private root can hold this path: its first component is none of the host's.
+fn can_be_added(path: &Path) -> bool {
+    let mut components = path.components().skip(1);
+    let Some(first) = components.next() else { return false };
+    path.is_absolute() && components.next().is_some() && std::fs::symlink_metadata(Path::new("/").join(first)).is_err()
+}
+
+fn older_than_2_33(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (2, 33) && !version.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_new_top_level_entry_can_be_added() {
+        assert!(can_be_added(Path::new("/no-such-top-level/store/ld.so")));
+        assert!(!can_be_added(Path::new("/etc/no-such-file")));
+        assert!(!can_be_added(Path::new("/no-such-top-level")));
+        assert!(!can_be_added(Path::new("relative/ld.so")));
+    }
+
+    #[test]
+    fn argv0_is_an_option_since_glibc_2_33() {
+        assert!(older_than_2_33("2.31") && !older_than_2_33("2.33") && !older_than_2_33("2.41") && !older_than_2_33(""));
+    }
+}

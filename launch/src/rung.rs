@@ -1,0 +1,83 @@
+//! The rungs of the ladder and the record of why each was taken or passed over.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A way of starting a program, cheapest and most faithful first. *shim* (between direct and view)
+/// and *fhs* (between overlay and loader) take their places in [`Rung::LADDER`] with their crates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rung {
+    /// `execve`, nothing else.
+    Direct,
+    /// A private root in which the interpreter's path holds a loader copy.
+    View,
+    /// A private root in which copies of the executables with another interpreter hide the originals.
+    Overlay,
+    /// The loader started by hand, with the program as its argument.
+    Loader,
+}
+
+impl Rung {
+    /// Every rung, in the order they are tried.
+    pub const LADDER: [Rung; 4] = [Rung::Direct, Rung::View, Rung::Overlay, Rung::Loader];
+
+    /// Its name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rung::Direct => "direct",
+            Rung::View => "view",
+            Rung::Overlay => "overlay",
+            Rung::Loader => "loader",
+        }
+    }
+
+    /// What the program loses on this rung, one sentence each.
+    pub fn losses(self, user_namespace: bool) -> Vec<String> {
+        let mut losses: Vec<String> = match self {
+            Rung::View | Rung::Overlay => fhs_env::losses(user_namespace).iter().map(|s| (*s).to_owned()).collect(),
+            Rung::Direct | Rung::Loader => Vec::new(),
+        };
+        match self {
+            Rung::Overlay => losses.push("the program cannot replace its own executables while it runs (EBUSY)".to_owned()),
+            Rung::Loader => {
+                losses.push("/proc/self/exe is the loader, so a program that looks for itself there goes astray".to_owned());
+                losses.push("foreign programs that it starts as children are not helped".to_owned());
+            }
+            Rung::Direct | Rung::View => {}
+        }
+        losses
+    }
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Rung {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Rung, String> {
+        let names = || Rung::LADDER.map(Rung::name).join(", ");
+        Rung::LADDER.into_iter().find(|r| r.name() == s).ok_or_else(|| format!("no such strategy; there are {}", names()))
+    }
+}
+
+/// What became of one rung.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The rung.
+    pub rung: Rung,
+    /// Whether it was taken.
+    pub taken: bool,
+    /// Why, or why not.
+    pub why: String,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:<8} {}", if self.taken { "->" } else { "  " }, self.rung.name(), self.why)
+    }
+}

@@ -1,0 +1,91 @@
+//! The last step: a decided [`Start`] becomes the program. No process of ours stays behind and the
+//! environment is not touched: `execv` hands on exactly the variables this process was given.
+
+use crate::error::{Error, Kind};
+use crate::rung::Rung;
+use fhs_env::{EnterError, PrivateRoot, State};
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Everything that has to be done to start one program; plain data, so that it can be remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The rung.
+    pub rung: Rung,
+    /// Links the private root has beside the host's entries: path and target.
+    pub links: Vec<(PathBuf, PathBuf)>,
+    /// Copies that hide originals: copy and original.
+    pub binds: Vec<(PathBuf, PathBuf)>,
+    /// The loader rung: the loader and its options, up to but not including the program.
+    pub loader: Vec<OsString>,
+}
+
+impl Start {
+    /// Starting without any help.
+    pub fn direct() -> Start {
+        Start { rung: Rung::Direct, links: Vec::new(), binds: Vec::new(), loader: Vec::new() }
+    }
+
+    /// The private root this start needs; `None` on the rungs that need none.
+    pub fn root(&self) -> Option<PrivateRoot> {
+        if self.links.is_empty() && self.binds.is_empty() {
+            return None;
+        }
+        let mut root = PrivateRoot::new();
+        for (path, target) in &self.links {
+            root.symlink(path, target);
+        }
+        for (copy, over) in &self.binds {
+            root.bind_read_only(copy, over);
+        }
+        Some(root)
+    }
+
+    /// Enters the private root, if there is one.
+    ///
+    /// # Errors
+    /// [`Blocked`], which says whether another rung may still be tried by this process.
+    pub fn enter(&self) -> Result<(), Blocked> {
+        let Some(root) = self.root() else { return Ok(()) };
+        root.enter().map_err(|e| Blocked { retry: !matches!(e.state(), State::Lost), error: e })
+    }
+
+    /// Becomes the program; returns only to say why that failed. `exec` is the path as the user or
+    /// `PATH` gives it, `argv` begins with the name the program shall see as its own.
+    pub fn exec(&self, exec: &Path, argv: &[OsString]) -> Error {
+        let (file, argv) = match self.loader.split_first() {
+            None => (exec, argv.to_vec()),
+            Some((loader, options)) => {
+                let mut line = vec![loader.clone()];
+                line.extend(options.iter().cloned());
+                line.push(exec.as_os_str().to_owned());
+                line.extend(argv.iter().skip(1).cloned());
+                (Path::new(loader), line)
+            }
+        };
+        let c = |s: &OsStr| CString::new(s.as_bytes());
+        let words: Result<Vec<CString>, _> = argv.iter().map(|a| c(a)).collect();
+        let (Ok(path), Ok(words)) = (c(file.as_os_str()), words) else {
+            return Error::new(Kind::CannotStart, "start", exec.display().to_string(), "an argument contains a NUL", "");
+        };
+        let Err(errno) = nix::unistd::execv(&path, &words);
+        let remedy = match errno {
+            nix::errno::Errno::ENOENT => "the interpreter it names does not exist; `xeno inspect` it",
+            nix::errno::Errno::ENOEXEC => "it is neither a program for this machine nor a script with a `#!` line",
+            nix::errno::Errno::EACCES => "it or its file system may not be executed (`mount | grep noexec`)",
+            nix::errno::Errno::E2BIG => "its arguments and environment are too long for this kernel",
+            _ => "",
+        };
+        Error::new(Kind::CannotStart, "start", exec.display().to_string(), errno.desc(), remedy)
+    }
+}
+
+/// A private root that could not be entered.
+#[derive(Debug)]
+pub struct Blocked {
+    /// Whether this process is still fit to try another rung.
+    pub retry: bool,
+    /// What went wrong.
+    pub error: EnterError,
+}

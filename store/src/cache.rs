@@ -1,0 +1,106 @@
+//! `$XENO_STORE/cache`: files that hold physical paths or that can be made again, most of them named
+//! by their content. Everything goes through [`crate::atomic`]; nothing here is ever half-written.
+
+use crate::atomic::{self, TreeBuilder};
+use crate::error::{Error, Result};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// The cache of one store.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// The cache at a directory, which need not exist yet.
+    pub fn at(root: impl Into<PathBuf>) -> Cache {
+        Cache { root: root.into() }
+    }
+
+    /// Where an entry lies, whether it exists or not.
+    pub fn path(&self, kind: &str, name: &str) -> PathBuf {
+        self.root.join(kind).join(name)
+    }
+
+    fn directory(&self, kind: &str) -> Result<PathBuf> {
+        let directory = self.root.join(kind);
+        fs::create_dir_all(&directory).map_err(|e| Error::io("create", &directory, e))?;
+        Ok(directory)
+    }
+
+    /// Writes an entry, replacing one of the same name.
+    ///
+    /// # Errors
+    /// As [`atomic::write_file`].
+    pub fn replace(&self, kind: &str, name: &str, bytes: &[u8], mode: u32) -> Result<PathBuf> {
+        self.fill(kind, name, mode, |out| out.write_all(bytes))
+    }
+
+    /// Writes an entry that is named by its content: one that exists is left alone.
+    ///
+    /// # Errors
+    /// As [`atomic::write_file`].
+    pub fn put(&self, kind: &str, name: &str, bytes: &[u8], mode: u32) -> Result<PathBuf> {
+        let path = self.path(kind, name);
+        if path.exists() { Ok(path) } else { self.replace(kind, name, bytes, mode) }
+    }
+
+    /// Writes an entry whose content is produced as it is written.
+    ///
+    /// # Errors
+    /// As [`atomic::write_file_with`].
+    pub fn fill(
+        &self,
+        kind: &str,
+        name: &str,
+        mode: u32,
+        fill: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+    ) -> Result<PathBuf> {
+        let path = self.directory(kind)?.join(name);
+        atomic::write_file_with(&path, mode, fill)?;
+        Ok(path)
+    }
+
+    /// Makes a directory of symbolic links (name and target) that is named by its content.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_links(&self, kind: &str, name: &str, links: &[(&str, &Path)]) -> Result<PathBuf> {
+        let path = self.path(kind, name);
+        if !path.exists() {
+            let tree = TreeBuilder::new(&self.directory(kind)?)?;
+            for (link, target) in links {
+                tree.add_link(Path::new(link), target).map_err(|e| Error::io("link", &path.join(link), e))?;
+            }
+            atomic::commit_trees(vec![(tree, path.clone())])?;
+        }
+        Ok(path)
+    }
+
+    /// Removes an entry; it is no error if there is none.
+    pub fn forget(&self, kind: &str, name: &str) {
+        atomic::discard(&self.path(kind, name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_named_by_content_is_written_once_and_a_farm_appears_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("cache"));
+        let path = cache.put("loader", "k", b"one", 0o555).unwrap();
+        cache.put("loader", "k", b"two", 0o555).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        cache.replace("loader", "k", b"two", 0o555).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        let farm = cache.put_links("links", "f", &[("liba.so.1", Path::new("/x/liba.so.1.2"))]).unwrap();
+        assert_eq!(fs::read_link(farm.join("liba.so.1")).unwrap(), Path::new("/x/liba.so.1.2"));
+        cache.forget("loader", "k");
+        assert!(!path.exists());
+    }
+}
