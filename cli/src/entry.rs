@@ -1,0 +1,19 @@
+//! The C entry point: the one place of this crate with `unsafe`.
+
+use std::ffi::{CStr, OsString, c_char, c_int};
+use std::os::unix::ffi::OsStringExt;
+
+/// Called by the C library's start-up code.
+// SAFETY: the name is the one the C library calls, with this signature (ISO C, "Program startup"),
+// and no other function of the program has it.
+#[unsafe(no_mangle)]
+extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+    let words = (0..usize::try_from(argc).unwrap_or(0))
+        .map(|i| {
+            // SAFETY: argv has argc entries, each a NUL-terminated string that lives as long as the process.
+            let word = unsafe { CStr::from_ptr(*argv.add(i)) };
+            OsString::from_vec(word.to_bytes().to_vec())
+        })
+        .collect();
+    c_int::from(crate::real_main(words))
+}

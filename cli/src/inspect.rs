@@ -1,0 +1,165 @@
+//! `xeno inspect`: what a program is, what it needs, where each thing would come from, and one plain
+//! sentence on whether it runs here. Fetches nothing.
+
+use crate::args::InspectArgs;
+use crate::environment;
+use crate::failure::Failure;
+use anstyle::{AnsiColor, Style};
+use launch::program::Program;
+use launch::report::Report;
+use resolver::answer::{self, Answer, Extent, Native, Sources, World};
+use resolver::elf;
+use resolver::files::Files;
+use resolver::machine;
+use resolver::needs::{Kind, Libc, Needs};
+use resolver::provider::{Origin, Provider};
+use resolver::resolution::{Library, Resolution};
+use std::env;
+use std::path::Path;
+use store::debian::{Debian, Options};
+use store::host::{self, Drivers, Host};
+use store::root::{Places, StoreRoot};
+
+/// Prints what is known of a program.
+pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
+    let word = if Path::new(&args.program).exists() { Path::new(".").join(&args.program) } else { args.program.clone().into() };
+    let mut program = match Program::find(word.as_os_str(), env::var_os("PATH").as_deref()) {
+        Ok(program) => program,
+        // A library need not be executable to be looked at.
+        Err(e) => match std::fs::canonicalize(&word) {
+            Ok(real) if real.is_file() => Program { exec: word.clone(), real, script: None },
+            _ => return Err(e.into()),
+        },
+    };
+    program.read_shebang()?;
+    let unreadable = |e: elf::LoadError| {
+        Failure::cannot_start(format!("read {}: {e}; `xeno inspect` reads Linux programs and scripts", program.binary().display()))
+    };
+    let needs = elf::load(program.binary()).map_err(unreadable)?;
+    let system = machine::system(needs.arch, needs.libc().unwrap_or(Libc::Glibc));
+    let hints = system.as_ref().map(host::driver_sonames).unwrap_or_default();
+    let debian = StoreRoot::read_only(&Places::from_env()).map(|root| -> Result<Debian, Failure> {
+        let options = Options { offline: true, ..Options::default() };
+        Ok(Debian::new(root, store::config::Config::from_env()?, options))
+    });
+    let debian = debian.transpose()?;
+    let archives: Vec<&dyn Provider> = debian.iter().map(|d| d as &dyn Provider).collect();
+    let (here, drivers) = (Host(system.as_ref()), Drivers(system.as_ref()));
+    let sources = Sources { host: Some(&here), drivers: &drivers, driver_hints: &hints, archives: &archives };
+    let extent = Extent { native: true, optional: true };
+    let answer =
+        answer::answer(program.binary(), &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
+            .map_err(unreadable)?;
+    if args.json {
+        anstream::println!("{}", Report::new(&answer, &[], &[]).to_json());
+        return Ok(0);
+    }
+    heading(&program, &needs, &answer);
+    if args.tree {
+        tree(&answer.resolution);
+    } else {
+        list(&answer);
+    }
+    faults(&answer, debian.as_ref());
+    Ok(0)
+}
+
+fn heading(program: &Program, needs: &Needs, answer: &Answer) {
+    let (good, bad) = (Style::new().fg_color(Some(AnsiColor::Green.into())), Style::new().fg_color(Some(AnsiColor::Red.into())));
+    let kind = match needs.kind {
+        Kind::Executable => "program",
+        Kind::PieExecutable => "program (position-independent)",
+        Kind::Static => "static program",
+        Kind::StaticPie => "static program (position-independent)",
+        Kind::Library => "library",
+        Kind::Other => "ELF file that no loader takes",
+    };
+    let libc = match needs.libc() {
+        Some(Libc::Glibc) => " for glibc",
+        Some(Libc::Musl) => " for musl",
+        None => "",
+    };
+    if let Some(script) = &program.script {
+        anstream::println!("{}: script for {}", program.exec.display(), script.interpreter.display());
+    }
+    anstream::println!("{}: {} {kind}{libc}", program.binary().display(), needs.arch);
+    if let Some(interpreter) = &needs.interpreter {
+        anstream::println!("  interpreter  {interpreter}");
+    }
+    for (label, path) in [("RPATH", &needs.rpath), ("RUNPATH", &needs.runpath)] {
+        if let Some(path) = path {
+            anstream::println!("  {label:<11}  {path}");
+        }
+    }
+    if let Some(root) = &answer.tree.root {
+        anstream::println!("  own tree     {}{}", root.display(), if answer.tree.truncated { " (too large, seen in part)" } else { "" });
+    }
+    let sentence = answer::sentence(&answer.native);
+    match (&answer.native, answer.world) {
+        (Native::Static | Native::Runs, _) => anstream::println!("  {good}runs here{good:#}: {sentence}"),
+        (_, World::Host) if answer.resolution.is_complete() => {
+            anstream::println!("  {bad}does not run here as it is{bad:#}: {sentence}");
+            anstream::println!("  {good}`xeno run` starts it{good:#} with this machine's own libraries");
+        }
+        (_, World::Archive) if answer.resolution.is_complete() => {
+            anstream::println!("  {bad}does not run here as it is{bad:#}: {sentence}");
+            anstream::println!("  {good}`xeno run` starts it{good:#} with libraries from the store");
+        }
+        _ => anstream::println!("  {bad}does not run here{bad:#}: {sentence}"),
+    }
+}
+
+fn origin(library: &Library) -> String {
+    match &library.origin {
+        Origin::Package(p) => format!("{}, {} {} of {}", library.rule, p.name, p.version, p.suite),
+        Origin::Driver | Origin::Host | Origin::OwnTree => library.rule.to_string(),
+    }
+}
+
+fn list(answer: &Answer) {
+    let resolution = &answer.resolution;
+    if let Some(set) = &resolution.libc_set {
+        let version = if set.version.is_empty() { String::new() } else { format!(" (libc {})", set.version) };
+        anstream::println!("  loader       {}{version}", set.loader.display());
+    }
+    for (title, libraries) in [("needs", &resolution.libraries), ("may open", &resolution.optional)] {
+        if !libraries.is_empty() {
+            anstream::println!("  {title}:");
+        }
+        for library in libraries {
+            anstream::println!("    {:<28} {}  ({})", library.name, library.path.display(), origin(library));
+        }
+    }
+}
+
+fn tree(resolution: &Resolution) {
+    let program = resolution.program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    anstream::println!("  {program}");
+    branch(resolution, &program, 2);
+}
+
+/// Each library stands below the object that asked for it first, so none is printed twice and no
+/// cycle is walked.
+fn branch(resolution: &Resolution, asker: &str, depth: usize) {
+    for library in resolution.libraries.iter().filter(|l| l.needed_by == asker) {
+        anstream::println!("{:indent$}{} => {}  ({})", "", library.name, library.path.display(), origin(library), indent = depth * 2);
+        branch(resolution, &library.name, depth + 1);
+    }
+    for missing in resolution.missing.iter().filter(|m| m.needed_by == asker) {
+        anstream::println!("{:indent$}{} => not found", "", missing.name, indent = depth * 2);
+    }
+}
+
+fn faults(answer: &Answer, debian: Option<&Debian>) {
+    let resolution = &answer.resolution;
+    for (title, missing) in [("missing", &resolution.missing), ("missing, optional", &resolution.optional_missing)] {
+        for m in missing {
+            let known = debian.and_then(|d| d.lookup(&m.name, resolution.needs.arch).into_iter().next());
+            let reason = known.map_or_else(|| m.reason.clone(), |c| format!("{} of {} has it, `xeno run` fetches it", c.package, c.suite));
+            anstream::println!("  {title}: {} (needed by {}): {reason}", m.name, m.needed_by);
+        }
+    }
+    for conflict in &resolution.conflicts {
+        anstream::println!("  conflict: {conflict}");
+    }
+}

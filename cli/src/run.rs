@@ -1,0 +1,217 @@
+//! `xeno run`: finds the program, recalls or makes the decision, and becomes the program.
+
+use crate::args::RunArgs;
+use crate::environment;
+use crate::failure::Failure;
+use crate::progress::Show;
+use launch::ladder::{self, Decision, Question};
+use launch::materials::Materials;
+use launch::memory::{self, Key};
+use launch::program::Program;
+use launch::rung::Rung;
+use launch::start::Start;
+use resolver::answer::{self, Answer, Extent, Native, Sources};
+use resolver::elf;
+use resolver::files::Files;
+use resolver::machine;
+use resolver::needs::Libc;
+use resolver::provider::Provider;
+use sha2::{Digest, Sha256};
+use std::env;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use store::cache::Cache;
+use store::debian::{Debian, Options};
+use store::host::{self, Drivers, Host};
+use store::lock::Lock;
+use store::root::{Places, StoreRoot};
+
+/// Starts a program; returns only if it could not, or was not to be started.
+pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
+    let search_path = env::var_os("PATH");
+    let word = args.command.first().cloned().unwrap_or_default();
+    let mut program = Program::find(&word, search_path.as_deref())?;
+    let root = StoreRoot::choose(&Places::from_env())?;
+    let cache = Cache::at(root.cache_dir());
+    let key = key(args, &program, &word, root.path());
+    if !args.dry_run
+        && args.lock.is_none()
+        && let Some(start) = memory::recall(&cache, &key)
+    {
+        report(|| memory::recall_report(&cache, &key))?;
+        match start.enter() {
+            Ok(()) => return Err(start.exec(&program.exec, &args.command).into()),
+            Err(blocked) if !blocked.retry => return Err(Failure::cannot_start(blocked.error.to_string())),
+            // What the kernel allowed once it refuses now: decide again.
+            Err(_) => memory::forget(&cache, &key),
+        }
+    }
+    for (place, why) in root.skipped() {
+        log::warn!("the store is kept in {}, as {} {why}", root.path().display(), place.display());
+    }
+    if fhs_env::mounted_noexec(&program.real).unwrap_or(false) {
+        return Err(Failure::cannot_start(format!(
+            "start {}: its file system is mounted noexec; copy it to one that is not, or remount it",
+            program.exec.display()
+        )));
+    }
+    program.read_shebang()?;
+    let answer = answer_for(&program, search_path.as_deref(), root, args)?;
+    let decide = |wanted| {
+        let question = Question { program: &program, answer: &answer, wanted, search_path: search_path.as_deref(), argv0: &word };
+        ladder::decide(&question, &Materials::new(cache.clone()))
+    };
+    let decision = decide(args.strategy)?;
+    if args.dry_run {
+        print(&program, &answer, &decision);
+        return Ok(if decision.start.is_some() { 0 } else { 126 });
+    }
+    report(|| Some(decision.report.clone()))?;
+    let Some(start) = &decision.start else { return Err(refusal(&program, &answer, &decision)) };
+    announce(start, &decision);
+    if args.lock.is_none()
+        && let Err(e) = memory::store(&cache, &key, start, &decision.watched, &decision.report)
+    {
+        log::info!("{e}");
+    }
+    match start.enter() {
+        Ok(()) => Err(start.exec(&program.exec, &args.command).into()),
+        Err(blocked) if blocked.retry && args.strategy.is_none() => {
+            memory::forget(&cache, &key);
+            log::warn!("{}", blocked.error);
+            let decision = decide(Some(Rung::Loader))?;
+            let Some(start) = &decision.start else { return Err(refusal(&program, &answer, &decision)) };
+            announce(start, &decision);
+            Err(start.exec(&program.exec, &args.command).into())
+        }
+        Err(blocked) => {
+            memory::forget(&cache, &key);
+            Err(Failure::cannot_start(blocked.error.to_string()))
+        }
+    }
+}
+
+/// Everything that may change the decision and is not a file it watches.
+fn key(args: &RunArgs, program: &Program, word: &OsStr, store: &Path) -> Key {
+    let [library_path, preload] = environment::loader_variables();
+    let strategy = args.strategy.map_or("", Rung::name);
+    let user = nix::unistd::geteuid().to_string();
+    Key::new(&[
+        program.real.as_os_str(),
+        word,
+        library_path.as_os_str(),
+        preload.as_os_str(),
+        OsStr::new(strategy),
+        OsStr::new(&user),
+        store.as_os_str(),
+    ])
+}
+
+/// Asks the question.
+fn answer_for(program: &Program, search_path: Option<&OsStr>, root: StoreRoot, args: &RunArgs) -> Result<Answer, Failure> {
+    let stand_in = program.script.as_ref().filter(|s| !s.interpreter.exists()).map(|s| {
+        launch::program::stand_in(&s.interpreter, search_path).ok_or_else(|| {
+            let (script, interpreter) = (program.exec.display(), s.interpreter.display());
+            Failure::cannot_start(format!(
+                "start {script}: its interpreter {interpreter} does not exist, and no directory of PATH has one of that name; install it"
+            ))
+        })
+    });
+    let stand_in = stand_in.transpose()?;
+    let binary = std::fs::canonicalize(stand_in.as_deref().unwrap_or(program.binary())).unwrap_or_else(|_| program.binary().to_owned());
+    let unreadable =
+        |e: elf::LoadError| Failure::cannot_start(format!("read {}: {e}; `xeno run` starts Linux programs and scripts", binary.display()));
+    let needs = elf::load(&binary).map_err(unreadable)?;
+    let libc = needs.libc().unwrap_or(Libc::Glibc);
+    let system = machine::system(needs.arch, libc);
+    let hints = system.as_ref().map(host::driver_sonames).unwrap_or_default();
+    let lock = args.lock.as_ref().filter(|path| path.exists()).map(|path| Lock::load(path)).transpose()?;
+    let config = store::config::Config::from_env()?;
+    let mut debian = Debian::new(root, config, Options { offline: args.offline, progress: Arc::new(Show::new()) });
+    let digest = args.lock.as_ref().map(|_| sha256(&binary)).transpose()?;
+    if let (Some(lock), Some(digest)) = (lock.clone(), &digest) {
+        lock.check_target(digest)?;
+        debian = debian.with_lock(lock)?;
+    }
+    let (here, drivers) = (Host(system.as_ref()), Drivers(system.as_ref()));
+    let archives: [&dyn Provider; 1] = [&debian];
+    let pinned = args.lock.is_some();
+    let forced = args.strategy.is_some_and(|s| s != Rung::Direct);
+    let sources = Sources { host: (!pinned).then_some(&here), drivers: &drivers, driver_hints: &hints, archives: &archives };
+    let extent = Extent { native: !pinned && !forced, optional: true };
+    let answer = answer::answer(&binary, &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
+        .map_err(unreadable)?;
+    for warning in debian.warnings() {
+        log::warn!("{warning}");
+    }
+    if let (Some(path), Some(digest), None) = (&args.lock, &digest, &lock)
+        && answer.resolution.is_complete()
+    {
+        debian.lock(&answer.resolution, digest, None)?.save(path)?;
+    }
+    Ok(answer)
+}
+
+fn sha256(path: &Path) -> Result<String, Failure> {
+    let failed = |e: std::io::Error| Failure::own(format!("hash {}: {e}", path.display()));
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(failed)?;
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `XENO_REPORT=FILE` receives the answer for machines.
+fn report(json: impl FnOnce() -> Option<String>) -> Result<(), Failure> {
+    let Some(path) = env::var_os("XENO_REPORT").filter(|p| !p.is_empty()) else { return Ok(()) };
+    if let Some(json) = json() {
+        store::atomic::write_file(Path::new(&path), json.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+/// The last rung is not faithful, and the user should know before the program goes astray.
+fn announce(start: &Start, decision: &Decision) {
+    if start.rung == Rung::Loader {
+        let why = decision.steps.iter().find(|s| matches!(s.rung, Rung::View | Rung::Overlay) && s.why.contains("namespaces"));
+        if let Some(step) = why {
+            log::warn!("{}", step.why);
+        }
+        log::warn!("started through its loader: {}", decision.losses.join("; "));
+    }
+}
+
+/// Why nothing can start it, with the first thing to do about it.
+fn refusal(program: &Program, answer: &Answer, decision: &Decision) -> Failure {
+    let resolution = &answer.resolution;
+    let why = match &answer.native {
+        Native::OtherMachine { .. } => format!("{}; run it under an emulator such as qemu-user", answer::sentence(&answer.native)),
+        _ if !resolution.is_complete() => format!("{}; `xeno inspect` shows the rest", answer::first_fault(resolution)),
+        _ => match decision.steps.iter().find(|s| !s.why.starts_with("--strategy")) {
+            Some(step) => format!("{}: {}; `--dry-run` shows every way that was tried", step.rung, step.why),
+            None => "no way of starting it was left; drop --strategy".to_owned(),
+        },
+    };
+    Failure::cannot_start(format!("start {}: {why}", program.exec.display()))
+}
+
+/// `--dry-run`.
+fn print(program: &Program, answer: &Answer, decision: &Decision) {
+    anstream::println!("{}: {}", program.exec.display(), answer::sentence(&answer.native));
+    for reason in answer.passed_over.iter().skip(1) {
+        anstream::println!("  {reason}");
+    }
+    anstream::print!("{decision}");
+}
