@@ -7,7 +7,6 @@
 use crate::atomic::TreeBuilder;
 use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -66,18 +65,17 @@ impl<'a> Unpacker<'a> {
         Unpacker { tree, limits, nodes: BTreeMap::new(), bytes: 0 }
     }
 
-    /// Adds one package. `subject` is its name for errors.
+    /// Adds one package, read from its start. `subject` is its name for errors.
     ///
     /// # Errors
     /// [`Kind::Malformed`] for an archive that is damaged, hostile, too large, or collides with another package
     /// of the tree; else as writing files.
-    pub fn add(&mut self, deb: &Path, subject: &str) -> Result<()> {
+    pub fn add(&mut self, deb: impl Read, subject: &str) -> Result<()> {
         let bad = |cause: String| {
             let remedy = "nothing was installed; report it to the archive if it happens again";
             Error::new(Kind::Malformed, "unpack", subject, cause, remedy)
         };
-        let file = File::open(deb).map_err(|e| Error::io("open", deb, e))?;
-        let mut archive = ar::Archive::new(BufReader::with_capacity(64 * 1024, file));
+        let mut archive = ar::Archive::new(BufReader::with_capacity(64 * 1024, deb));
         while let Some(member) = archive.next_entry() {
             let member = member.map_err(|e| bad(format!("not a Debian package ({e})")))?;
             let name = String::from_utf8_lossy(member.header().identifier()).into_owned();

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,39 @@ pub struct Job {
     pub sha256: [u8; 32],
 }
 
+/// A file that was fetched and checked. It stays readable when another process, done with it, removes its name.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+impl Fetched {
+    /// Reads from the start; readers do not disturb each other.
+    pub fn reader(&self) -> FetchedReader {
+        FetchedReader { file: self.file.clone(), at: 0 }
+    }
+
+    /// Removes its name: what it was needed for is done.
+    pub fn discard(&self) {
+        discard(&self.path);
+    }
+}
+
+/// See [`Fetched::reader`].
+pub struct FetchedReader {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for FetchedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buffer, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
 /// Fetches files.
 pub struct Fetcher {
     proxies: Proxies,
@@ -47,10 +81,11 @@ pub struct Fetcher {
     agents: Mutex<HashMap<Option<String>, ureq::Agent>>,
 }
 
-/// An opened source, and the offset at which it starts.
+/// An opened source, the offset at which it starts, and the length of the whole as far as the source says.
 struct Opened {
     body: Box<dyn Read>,
     offset: u64,
+    length: Option<u64>,
 }
 
 impl Fetcher {
@@ -79,12 +114,12 @@ impl Fetcher {
     ///
     /// # Errors
     /// Each job has its own: [`Kind::NotFound`], [`Kind::Network`], [`Kind::Size`], [`Kind::Hash`], [`Kind::DiskFull`].
-    pub fn all(&self, what: &str, directory: &Path, jobs: &[Job]) -> Vec<Result<PathBuf>> {
+    pub fn all(&self, what: &str, directory: &Path, jobs: &[Job]) -> Vec<Result<Fetched>> {
         let total = jobs.iter().map(|j| j.size).sum();
         self.progress.start(what, jobs.len() as u64, total);
         let next = AtomicUsize::new(0);
         let fatal: Mutex<Option<Error>> = Mutex::new(None);
-        let results: Vec<Mutex<Option<Result<PathBuf>>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
+        let results: Vec<Mutex<Option<Result<Fetched>>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
         thread::scope(|scope| {
             for _ in 0..WORKERS.min(jobs.len()) {
                 scope.spawn(|| {
@@ -112,24 +147,32 @@ impl Fetcher {
         results.into_iter().map(|r| r.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_else(unstarted)).collect()
     }
 
-    fn one(&self, directory: &Path, job: &Job) -> Result<PathBuf> {
+    fn one(&self, directory: &Path, job: &Job) -> Result<Fetched> {
         let name = hex(&job.sha256);
         let done = directory.join(&name);
         let part_path = directory.join(format!("{name}.part"));
-        let complete = || fs::symlink_metadata(&done).is_ok_and(|m| m.is_file() && m.len() == job.size);
+        let fetched = |file: File| Fetched { file: Arc::new(file), path: done.clone() };
+        // Only checked files ever get the final name.
+        let complete = || {
+            let file = crate::root::open_nofollow(&done).ok()?;
+            file.metadata().is_ok_and(|m| m.is_file() && m.len() == job.size).then_some(file)
+        };
         let mut part = loop {
-            if complete() {
+            if let Some(file) = complete() {
                 self.progress.advance(job.size);
-                return Ok(done);
+                return Ok(fetched(file));
             }
-            let part = open_part(&part_path)?;
+            let mut part = open_part(&part_path)?;
             self.wait_for(&part, &part_path, &job.label)?;
-            // Whoever held the lock may have published or discarded this very file meanwhile.
             if still_named(&part, &part_path) {
-                if !complete() {
-                    break part;
+                match complete() {
+                    None => break part,
+                    Some(_) => discard(&part_path),
                 }
-                discard(&part_path);
+            } else if part.metadata().is_ok_and(|m| m.len() == job.size) && hash_whole(&mut part).is_ok_and(|h| h == job.sha256) {
+                // Whoever held the lock finished it and may be done with it already; here it is still open.
+                self.progress.advance(job.size);
+                return Ok(fetched(part));
             }
         };
         let mut reported = 0;
@@ -137,7 +180,7 @@ impl Fetcher {
         match outcome {
             Ok(()) => {
                 publish(&part, &part_path, &done)?;
-                Ok(done)
+                Ok(fetched(part))
             }
             Err(error) => {
                 // What has arrived is worth keeping only for a later attempt over the network.
@@ -202,6 +245,9 @@ impl Fetcher {
         tell(have);
         if have < job.size {
             let (address, opened) = self.open_first(job, have)?;
+            if let Some(length) = opened.length.filter(|l| *l != job.size) {
+                return Err(wrong_size(address, &format!("{length} bytes instead of {}", job.size)));
+            }
             if opened.offset != have {
                 // The server does not resume: from the start, then.
                 part.set_len(0).map_err(disk)?;
@@ -222,12 +268,7 @@ impl Fetcher {
                 tell(have);
             }
             if have < job.size {
-                // A connection that was cut looks like an early end; only a source that says so is really short.
-                return Err(if is_local(address) {
-                    wrong_size(address, &format!("{have} bytes instead of {}", job.size))
-                } else {
-                    network(address, &format!("the connection ended after {have} of {} bytes", job.size))
-                });
+                return Err(network(address, &format!("the connection ended after {have} of {} bytes", job.size)));
             }
         }
         if <[u8; 32]>::from(hasher.finalize()) == job.sha256 {
@@ -264,7 +305,8 @@ impl Fetcher {
                 _ => Error::io("open", &path, e),
             })?;
             file.seek(SeekFrom::Start(offset)).map_err(|e| Error::io("read", &path, e))?;
-            return Ok(Opened { body: Box::new(file), offset });
+            let length = file.metadata().ok().map(|m| m.len());
+            return Ok(Opened { body: Box::new(file), offset, length });
         }
         let agent = self.agent(address)?;
         let mut request = agent.get(address);
@@ -289,7 +331,8 @@ impl Fetcher {
                 return Err(Error::new(Kind::NotFound, "fetch", address, format!("the server answered {status}"), remedy));
             }
         };
-        Ok(Opened { body: Box::new(response.into_body().into_reader()), offset })
+        let length = response.body().content_length().map(|rest| rest.saturating_add(offset));
+        Ok(Opened { body: Box::new(response.into_body().into_reader()), offset, length })
     }
 
     fn agent(&self, address: &str) -> Result<ureq::Agent> {
@@ -341,6 +384,17 @@ impl Fetcher {
     }
 }
 
+fn hash_whole(file: &mut File) -> io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    file.seek(SeekFrom::Start(0))?;
+    loop {
+        let n = file.read(&mut buffer)?;
+        let Some(chunk) = buffer.get(..n).filter(|c| !c.is_empty()) else { return Ok(hasher.finalize().into()) };
+        hasher.update(chunk);
+    }
+}
+
 /// The remedy of failures that may pass; also marks them as worth another attempt.
 const RETRIED: &str = "check the network and try again: what has arrived is kept";
 
@@ -371,10 +425,6 @@ fn failed_request(address: &str, error: ureq::Error) -> Error {
         }
         other => network(address, &other.to_string()).with_source(other),
     }
-}
-
-fn is_local(address: &str) -> bool {
-    local_path(address).is_some()
 }
 
 /// `file:///dir`, `file:/dir` and plain absolute paths.

@@ -5,13 +5,14 @@
 use crate::atomic::{TreeBuilder, write_hint};
 use crate::deb::{Limits, Unpacker};
 use crate::error::{Error, Result};
+use crate::fetch::Fetched;
 use crate::lock::RECIPE;
 use crate::nar::{NarHash, hash_tree, hex, is_store_path_name, parse_sha256, sanitise_name, store_path_name};
 use crate::root::{StoreRoot, Sub};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A tree in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,12 +73,12 @@ pub fn remember(root: &StoreRoot, packages: &[[u8; 32]], stored: &StorePath) -> 
 ///
 /// # Errors
 /// As [`Unpacker::add`].
-pub fn unpack(root: &StoreRoot, name: &str, packages: &[(&Path, &str)]) -> Result<(TreeBuilder, StorePath)> {
+pub fn unpack(root: &StoreRoot, name: &str, packages: &[(Fetched, String)]) -> Result<(TreeBuilder, StorePath)> {
     let directory = root.make(Sub::Store)?;
     let tree = TreeBuilder::new(&directory)?;
     let mut unpacker = Unpacker::new(&tree, Limits::default());
     for (file, subject) in packages {
-        unpacker.add(file, subject)?;
+        unpacker.add(file.reader(), subject)?;
     }
     unpacker.finish()?;
     let nar = hash_tree(tree.path())?;

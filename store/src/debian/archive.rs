@@ -6,7 +6,7 @@ use crate::apt::{HostApt, Proxies};
 use crate::atomic::{discard, write_hint};
 use crate::config::{Config, no_mirror};
 use crate::error::{Error, Kind, Result};
-use crate::fetch::{Fetcher, Job};
+use crate::fetch::{Fetched, Fetcher, Job};
 use crate::index::contents::{self, SonameIndex};
 use crate::index::packages::{self, PackageFile, PackageIndex};
 use crate::nar::{hex, parse_sha256};
@@ -19,7 +19,7 @@ use resolver::arch::Arch;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -425,7 +425,7 @@ impl Archive {
                     _ => PackageIndex::open(&path).is_ok(),
                 };
                 if !sound {
-                    tasks.push((job(name, state, &source)?, source, path));
+                    tasks.push(((job(name, state, &source)?, source, path), name));
                 }
             }
         }
@@ -434,18 +434,26 @@ impl Archive {
         }
         crate::atomic::sweep(&index_dir, None);
         let downloads = self.root.make(Sub::Download)?;
-        let jobs: Vec<Job> = tasks.iter().map(|(job, _, _)| job.clone()).collect();
+        let jobs: Vec<Job> = tasks.iter().map(|((job, _, _), _)| job.clone()).collect();
         let files = self.fetcher()?.all(&format!("index of {suite} ({arch})"), &downloads, &jobs);
-        let files = files.into_iter().collect::<Result<Vec<PathBuf>>>()?;
+        let mut ready = Vec::new();
+        for ((task, pocket), file) in tasks.iter().zip(files) {
+            match file {
+                Ok(file) => ready.push((task, file)),
+                // A mirror in the middle of an update lists what it does not have yet. That must not stop everything;
+                // an attacker on the way gains nothing, as he could withhold the whole suite.
+                Err(error) if pocket.as_str() != suite && matches!(error.kind(), Kind::NotFound | Kind::Size | Kind::Hash) => {
+                    self.warn(format!("{error}; {pocket} ({arch}) is left out this time"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let built: Vec<Result<()>> = thread::scope(|scope| {
-            let threads: Vec<_> = tasks
-                .iter()
-                .zip(&files)
-                .map(|((job, source, path), file)| scope.spawn(move || build(file, &job.label, source, path)))
-                .collect();
+            let threads: Vec<_> =
+                ready.iter().map(|((job, source, path), file)| scope.spawn(move || build(file, &job.label, source, path))).collect();
             threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(stopped(suite)))).collect()
         });
-        files.iter().for_each(|f| discard(f));
+        ready.iter().for_each(|(_, file)| file.discard());
         built.into_iter().collect()
     }
 }
@@ -467,8 +475,8 @@ fn job(pocket: &str, state: &State, source: &Source<'_>) -> Result<Job> {
     Ok(Job { label: format!("{pocket}/{}", source.path), addresses, size: source.size, sha256 })
 }
 
-fn build(file: &Path, label: &str, source: &Source<'_>, to: &Path) -> Result<()> {
-    let input = File::open(file).map_err(|e| Error::io("open", file, e))?;
+fn build(file: &Fetched, label: &str, source: &Source<'_>, to: &Path) -> Result<()> {
+    let input = file.reader();
     let mut reader: Box<dyn BufRead> = if source.path.ends_with(".xz") {
         Box::new(BufReader::with_capacity(256 * 1024, lzma_rust2::XzReader::new(BufReader::with_capacity(64 * 1024, input), true)))
     } else {

@@ -3,11 +3,10 @@
 use super::archive::{Archive, Found};
 use crate::atomic::{TreeBuilder, commit_trees, sweep};
 use crate::error::{Error, Kind, Result};
-use crate::fetch::Job;
+use crate::fetch::{Fetched, Job};
 use crate::nar::hex;
 use crate::paths::{self, StorePath};
 use crate::root::Sub;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -93,23 +92,21 @@ impl Archive {
         }
         let what = if jobs.len() == 1 { "1 package".to_owned() } else { format!("{} packages", jobs.len()) };
         let files = fetcher.all(&what, &downloads, &jobs);
-        let file_of = |hash: &[u8; 32]| -> Result<PathBuf> {
+        let file_of = |hash: &[u8; 32]| -> Result<Fetched> {
             let at = jobs.iter().position(|j| j.sha256 == *hash);
             match at.and_then(|at| files.get(at)) {
-                Some(Ok(path)) => Ok(path.clone()),
+                Some(Ok(file)) => Ok(file.clone()),
                 Some(Err(error)) => Err(error.duplicate()),
                 None => Err(Error::new(Kind::Io, "install", hex(hash), "its download was lost", "try again")),
             }
         };
         let results = self.unpack_all(groups, &file_of);
-        for file in files.iter().flatten() {
-            crate::atomic::discard(file);
-        }
+        files.iter().flatten().for_each(Fetched::discard);
         results
     }
 
     /// Unpacks on all processors, then commits everything with one flush.
-    fn unpack_all(&self, groups: &[&Group], file_of: &(dyn Fn(&[u8; 32]) -> Result<PathBuf> + Sync)) -> Vec<Result<StorePath>> {
+    fn unpack_all(&self, groups: &[&Group], file_of: &(dyn Fn(&[u8; 32]) -> Result<Fetched> + Sync)) -> Vec<Result<StorePath>> {
         type Unpacked = Result<(TreeBuilder, StorePath)>;
         let slots: Vec<Mutex<Option<Unpacked>>> = groups.iter().map(|_| Mutex::new(None)).collect();
         let next = AtomicUsize::new(0);
@@ -152,12 +149,11 @@ impl Archive {
         results
     }
 
-    fn unpack_one(&self, group: &Group, file_of: &(dyn Fn(&[u8; 32]) -> Result<PathBuf> + Sync)) -> Result<(TreeBuilder, StorePath)> {
+    fn unpack_one(&self, group: &Group, file_of: &(dyn Fn(&[u8; 32]) -> Result<Fetched> + Sync)) -> Result<(TreeBuilder, StorePath)> {
         let mut files = Vec::new();
         for member in &group.members {
             files.push((file_of(&member.file.sha256)?, format!("{} {}", member.name, member.file.version)));
         }
-        let files: Vec<_> = files.iter().map(|(path, subject)| (path.as_path(), subject.as_str())).collect();
         paths::unpack(&self.root, &group.name, &files)
     }
 }
