@@ -103,23 +103,19 @@ impl Place {
         let work = tempfile::Builder::new().prefix("xeno-row-").tempdir().context("make a directory for the row")?;
         let root = work.path().join("root");
         fs::create_dir(&root).context("make the root's directory")?;
+        // A library is tried as its users have it: installed into the tree of the program that opens it.
+        let others: Vec<&Row> = row.with.iter().filter_map(|name| rows.iter().find(|r| &r.name == name)).collect();
+        let started = others.first().copied().unwrap_or(row);
+        let program = Path::new("/app").join(&started.path);
         let mut binds = vec![
             (self.home.clone(), PathBuf::from("/home/user")),
             (self.dist.clone(), PathBuf::from("/opt/xeno")),
-            (row.tree(&self.cache), PathBuf::from("/app")),
+            (started.tree(&self.cache), PathBuf::from("/app")),
         ];
-        let mut program = Path::new("/app").join(&row.path);
-        let mut modules = Vec::new();
-        for (at, other) in row.with.iter().filter_map(|name| rows.iter().find(|r| &r.name == name)).enumerate() {
-            let inside = Path::new("/with").join(&other.name);
-            if at == 0 {
-                program = inside.join(&other.path);
-                modules.push("/app".to_owned());
-            } else {
-                modules.push(inside.display().to_string());
-            }
-            binds.push((other.tree(&self.cache), inside));
-        }
+        let prefix = program.parent().and_then(Path::parent).unwrap_or(Path::new("/app"));
+        let modules: Vec<&Row> = others.iter().copied().skip(1).chain((!others.is_empty()).then_some(row)).collect();
+        let module = |row: &Row| prefix.join("lib/modules").join(&row.name);
+        binds.extend(modules.iter().map(|row| (row.tree(&self.cache), module(row))));
         let report = self.home.join("report.json");
         if report.exists() {
             fs::remove_file(&report).context("remove the last report")?;
@@ -128,7 +124,8 @@ impl Place {
         let set = [("HOME", "/home/user"), ("USER", "user"), ("PATH", "/bin:/usr/bin"), ("XENO_REPORT", "/home/user/report.json")];
         environment.extend(set.map(|(name, value)| (name.to_owned(), value.to_owned())));
         if !modules.is_empty() {
-            environment.insert("PYTHONPATH".to_owned(), modules.join(":"));
+            let paths: Vec<String> = modules.iter().map(|row| module(row).display().to_string()).collect();
+            environment.insert("PYTHONPATH".to_owned(), paths.join(":"));
         }
         let mut words = ["/opt/xeno/xeno", "run", "--"].map(str::to_owned).to_vec();
         words.push(program.display().to_string());

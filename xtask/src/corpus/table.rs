@@ -45,8 +45,8 @@ pub(super) struct Row {
     pub(super) path: String,
     /// `64`, `32`, `musl` or `static`.
     pub(super) class: String,
-    /// Names of rows: the first is the program that is started with this row's tree and those of the
-    /// rest on its module path (`PYTHONPATH`).
+    /// Names of rows: the first is the program that is started, with the trees of this row and of the rest
+    /// installed in its own and on its module path (`PYTHONPATH`).
     pub(super) with: Vec<String>,
     /// Small enough for CI.
     pub(super) ci: bool,

@@ -65,7 +65,7 @@ pub(super) fn judge(row: &Row, program: &Path, seen: &Seen, report: &Report, bin
         faults: ended(row, seen),
     };
     let home = |path: &Path| path.starts_with("/opt/xeno") || path.starts_with("/bin");
-    let trees = |path: &Path| path.starts_with("/app") || path.starts_with("/with");
+    let trees = |path: &Path| path.starts_with("/app");
     let ids: BTreeSet<(u64, u64)> = report.files.iter().filter_map(|path| identity(path, binds)).collect();
     let mut counted = BTreeSet::new();
     for (exe, mapped) in seen.processes.iter().filter(|(exe, _)| !home(exe) && exe.starts_with("/")) {

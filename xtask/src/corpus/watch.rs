@@ -130,33 +130,40 @@ fn look(task: Pid, processes: &mut BTreeMap<PathBuf, BTreeSet<Mapped>>) {
     let proc = PathBuf::from(format!("/proc/{task}"));
     let (Ok(exe), Ok(maps)) = (fs::read_link(proc.join("exe")), fs::read_to_string(proc.join("maps"))) else { return };
     let mapped = processes.entry(exe).or_default();
-    for (path, id) in files(&maps) {
-        if !mapped.contains(&(path.clone(), id)) && is_elf(&proc.join("root").join(path.strip_prefix("/").unwrap_or(&path))) {
-            mapped.insert((path, id));
+    for (file, executable) in files(&maps) {
+        let inside = proc.join("root").join(file.0.strip_prefix("/").unwrap_or(&file.0));
+        if !mapped.contains(&file) && is_elf(&inside).unwrap_or(executable) {
+            mapped.insert(file);
         }
     }
 }
 
-fn is_elf(path: &Path) -> bool {
+/// `None` if it cannot be read: it was removed since. Then what is mapped as code counts as ELF.
+fn is_elf(path: &Path) -> Option<bool> {
     let mut magic = [0; 4];
-    // A file that was removed since cannot be read; it counts, so that it has to be explained.
-    fs::File::open(path).map_or(true, |mut file| file.read_exact(&mut magic).is_ok() && &magic == b"\x7fELF")
+    let mut file = fs::File::open(path).ok()?;
+    Some(file.read_exact(&mut magic).is_ok() && &magic == b"\x7fELF")
 }
 
 /// The file mappings of a `/proc/<pid>/maps` text (proc(5)): `range perms offset major:minor inode path`.
-/// Anonymous memory, memfds and devices are no files.
-fn files(maps: &str) -> BTreeSet<Mapped> {
-    maps.lines()
-        .filter_map(|line| {
-            let mut fields = line.split_ascii_whitespace().skip(3);
-            let (major, minor) = fields.next()?.split_once(':')?;
-            let inode: u64 = fields.next()?.parse().ok()?;
-            let device = (u64::from_str_radix(major, 16).ok()?, u64::from_str_radix(minor, 16).ok()?);
-            let path = line.get(line.find('/')?..)?;
-            let file = inode != 0 && !path.starts_with("/memfd:") && !path.starts_with("/dev/") && !path.starts_with("/SYSV");
-            file.then(|| (PathBuf::from(path), (nix::sys::stat::makedev(device.0, device.1), inode)))
-        })
-        .collect()
+/// Anonymous memory, memfds and devices are no files. Each comes with whether any part of it may be executed.
+fn files(maps: &str) -> BTreeMap<Mapped, bool> {
+    let mut found = BTreeMap::new();
+    let all = maps.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let executable = fields.next()?.contains('x');
+        let mut fields = fields.skip(1);
+        let (major, minor) = fields.next()?.split_once(':')?;
+        let inode: u64 = fields.next()?.parse().ok()?;
+        let device = (u64::from_str_radix(major, 16).ok()?, u64::from_str_radix(minor, 16).ok()?);
+        let path = line.get(line.find('/')?..)?;
+        let file = inode != 0 && !path.starts_with("/memfd:") && !path.starts_with("/dev/") && !path.starts_with("/SYSV");
+        file.then(|| ((PathBuf::from(path), (nix::sys::stat::makedev(device.0, device.1), inode)), executable))
+    });
+    for (file, executable) in all {
+        *found.entry(file).or_default() |= executable;
+    }
+    found
 }
 
 #[cfg(test)]
@@ -168,8 +175,9 @@ mod tests {
         let maps = "00400000-00401000 r-xp 00000000 fd:01 42                         /app/with space/x\n\
                     7f0000000000-7f0000001000 rw-p 00000000 00:00 0 \n\
                     7f0000002000-7f0000003000 rw-s 00000000 00:01 7                  /memfd:jit (deleted)\n\
+                    00401000-00402000 rw-p 00001000 fd:01 42                         /app/with space/x\n\
                     7ffc00000000-7ffc00001000 rw-p 00000000 00:00 0                  [stack]\n";
-        let expected = (PathBuf::from("/app/with space/x"), (nix::sys::stat::makedev(0xfd, 1), 42));
+        let expected = ((PathBuf::from("/app/with space/x"), (nix::sys::stat::makedev(0xfd, 1), 42)), true);
         assert_eq!(files(maps).into_iter().collect::<Vec<_>>(), [expected]);
     }
 }
