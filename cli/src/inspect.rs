@@ -45,7 +45,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     let debian = debian.transpose()?;
     let archives: Vec<&dyn Provider> = debian.iter().map(|d| d as &dyn Provider).collect();
     let (here, drivers) = (Host(system.as_ref()), Drivers(system.as_ref()));
-    let sources = Sources { host: Some(&here), drivers: &drivers, driver_hints: &hints, archives: &archives };
+    let sources = Sources { host: Some(&here), drivers: &drivers, driver_sonames: &hints, archives: &archives };
     let extent = Extent { native: true, optional: true };
     let answer =
         answer::answer(program.binary(), &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)

@@ -138,7 +138,7 @@ fn answer_for(program: &Program, search_path: Option<&OsStr>, root: StoreRoot, a
     let archives: [&dyn Provider; 1] = [&debian];
     let pinned = args.lock.is_some();
     let forced = args.strategy.is_some_and(|s| s != Rung::Direct);
-    let sources = Sources { host: (!pinned).then_some(&here), drivers: &drivers, driver_hints: &hints, archives: &archives };
+    let sources = Sources { host: (!pinned).then_some(&here), drivers: &drivers, driver_sonames: &hints, archives: &archives };
     let extent = Extent { native: !pinned && !forced, optional: true };
     let answer = answer::answer(&binary, &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
         .map_err(unreadable)?;

@@ -177,16 +177,12 @@ pub(crate) fn judge(facts: &Facts, op: &Op, errno: Errno) -> Option<Refusal> {
     Some(Refusal { cause, detail: None })
 }
 
-const ANY: &[&str] = &[
-    "top-level directories that the host makes later are not seen",
-    "a program that is replaced by a copy cannot replace itself while it runs (EBUSY)",
-];
+const ANY: &[&str] = &["top-level directories that the host makes later are not seen"];
 const ORDINARY: &[&str] = &[
     "files of other owners show as nobody's, and supplementary groups as 65534",
     "setuid programs started as children stay unprivileged (sudo, fusermount)",
     "git and ssh may object to the ownership of files",
     "top-level directories that the host makes later are not seen",
-    "a program that is replaced by a copy cannot replace itself while it runs (EBUSY)",
 ];
 
 /// What a program loses in a private root: sentences without a full stop, for people.

@@ -180,7 +180,7 @@ impl Climb<'_> {
                     let why = if free {
                         "the interpreter's path is free: view does it"
                     } else {
-                        "something lies at the interpreter's path or above it"
+                        "something lies at the interpreter's path, or a directory above it is the host's"
                     };
                     return Ok(Verdict::Pass(why.to_owned()));
                 }
@@ -212,12 +212,12 @@ impl Climb<'_> {
         Ok(Verdict::Take(start, why))
     }
 
-    /// Gives every executable of the tree its loader: a link where its interpreter's path is free, else
+    /// Gives the program and every executable of its tree that needs it a loader: a link where its interpreter's path is free, else
     /// a copy over it. Returns the reason if the program itself cannot be covered.
     fn cover(&self, start: &mut Start, inside: &Inside, libc: Libc, program: &Path) -> Result<Option<String>, Error> {
-        let members = self.q.answer.tree.members.iter().filter(|m| m.starts && m.path != program).map(|m| m.path.as_path());
+        let stranded = self.q.answer.stranded.iter().map(PathBuf::as_path);
         let mut linked: BTreeSet<PathBuf> = BTreeSet::new();
-        for (index, path) in std::iter::once(program).chain(members).enumerate() {
+        for (index, path) in std::iter::once(program).chain(stranded).enumerate() {
             let own = index == 0;
             let Ok(needs) = elf::load(path) else { continue };
             let Some(interpreter) = needs.interpreter.as_deref().filter(|_| needs.libc() == Some(libc)) else { continue };

@@ -5,13 +5,14 @@
 use crate::arch::Arch;
 use crate::closure::{self, Backing, Environment, Search};
 use crate::elf::{self, LoadError};
-use crate::files::Files;
+use crate::files::{Files, Found};
 use crate::machine::{self, Interpreter};
 use crate::needs::{Libc, Needs};
 use crate::provider::{LibcSet, Provider, ProviderError};
 use crate::resolution::{Missing, Resolution};
 use crate::tree::{Shared, Tree};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Where libraries may come from.
 pub struct Sources<'a> {
@@ -19,8 +20,8 @@ pub struct Sources<'a> {
     pub host: Option<&'a dyn Provider>,
     /// This machine's drivers, asked before any archive.
     pub drivers: &'a dyn Provider,
-    /// Sonames of drivers that are opened by name.
-    pub driver_hints: &'a [String],
+    /// Their sonames, for libraries that open drivers by name.
+    pub driver_sonames: &'a [String],
     /// Archives, best first.
     pub archives: &'a [&'a dyn Provider],
 }
@@ -69,6 +70,8 @@ pub struct Answer {
     pub resolution: Resolution,
     /// The program's own tree.
     pub tree: Tree,
+    /// Its executables that do not start here without help either.
+    pub stranded: Vec<PathBuf>,
     /// Why not an earlier world, one sentence each.
     pub passed_over: Vec<String>,
 }
@@ -119,13 +122,14 @@ pub fn answer(
     };
     if let (Native::Runs, true, Some(resolution)) = (&native, extent.native, native_resolution) {
         let tree = Tree::unwalked(program, shared);
-        return Ok(Answer { native, world: World::Native, resolution, tree, passed_over });
+        return Ok(Answer { native, world: World::Native, resolution, tree, stranded: Vec::new(), passed_over });
     }
     passed_over.push(sentence(&native));
 
     let tree = Tree::walk(program, needs.arch, shared, files);
+    let stranded = stranded(&tree, program, libc, environment, files);
     let pool = |set: &LibcSet, providers: &[&dyn Provider]| {
-        let backing = Backing::Pool { set, tree: &tree, providers, optional: extent.optional, hints: sources.driver_hints };
+        let backing = Backing::Pool { set, tree: &tree, providers, optional: extent.optional, drivers: sources.driver_sonames };
         closure::resolve(program, &Search { files, environment, backing })
     };
     let mut best: Option<(World, Resolution)> = None;
@@ -134,7 +138,7 @@ pub fn answer(
             Ok(Some(set)) => {
                 let resolution = pool(&set, &[host])?;
                 if resolution.is_complete() {
-                    return Ok(Answer { native, world: World::Host, resolution, tree, passed_over });
+                    return Ok(Answer { native, world: World::Host, resolution, tree, stranded, passed_over });
                 }
                 passed_over.push(format!("this machine's own libraries do not do: {}", first_fault(&resolution)));
                 best = Some((World::Host, resolution));
@@ -170,7 +174,7 @@ pub fn answer(
             missing.reason = format!("{}, and the archive could not be asked: {}", missing.reason, refusal.message);
         }
     }
-    Ok(Answer { native, world, resolution, tree, passed_over })
+    Ok(Answer { native, world, resolution, tree, stranded, passed_over })
 }
 
 fn judge(program: &Path, search: &Search<'_>, keep: &mut Option<Resolution>) -> Result<Native, LoadError> {
@@ -180,6 +184,29 @@ fn judge(program: &Path, search: &Search<'_>, keep: &mut Option<Resolution>) -> 
         return Ok(Native::Runs);
     }
     Ok(Native::Fails(Box::new(resolution)))
+}
+
+/// The tree's executables of the program's own world whose loader is missing or fails: the ones a way
+/// of applying has to cover, since the program may start them.
+fn stranded(tree: &Tree, program: &Path, libc: Libc, environment: &Environment, files: &Files) -> Vec<PathBuf> {
+    let mut systems: BTreeMap<String, Interpreter> = BTreeMap::new();
+    let mut out = Vec::new();
+    for member in tree.members.iter().filter(|m| m.starts && m.path != program) {
+        let Found::Elf(needs) = files.look(&member.path) else { continue };
+        let Some(path) = needs.interpreter.clone().filter(|_| needs.libc() == Some(libc)) else { continue };
+        let loader = systems.entry(path.clone()).or_insert_with(|| machine::interpreter_at(Path::new(&path), needs.arch));
+        let starts = match loader {
+            Interpreter::Loader(system) => {
+                let search = Search { files, environment, backing: Backing::Native(system) };
+                closure::resolve(&member.path, &search).is_ok_and(|r| r.is_complete())
+            }
+            Interpreter::Nothing | Interpreter::NotALoader(_) => false,
+        };
+        if !starts {
+            out.push(member.path.clone());
+        }
+    }
+    out
 }
 
 fn empty(program: &Path, needs: Needs) -> Answer {
@@ -193,7 +220,14 @@ fn empty(program: &Path, needs: Needs) -> Answer {
         optional_missing: Vec::new(),
         conflicts: Vec::new(),
     };
-    Answer { native: Native::Static, world: World::Native, resolution, tree: Tree::default(), passed_over: Vec::new() }
+    Answer {
+        native: Native::Static,
+        world: World::Native,
+        resolution,
+        tree: Tree::default(),
+        stranded: Vec::new(),
+        passed_over: Vec::new(),
+    }
 }
 
 /// Nothing could answer at all: the loader itself is what is missing.
