@@ -68,7 +68,7 @@ fn programs_of_this_host_run_as_their_rows_say() {
 
 #[test]
 fn foreign_programs_do_not_start_by_themselves() {
-    for name in ["nix-hello", "nix-hello-nopie", "nix-hello-i686", "witness", "app-tree/bin/app", "foreign-script"] {
+    for name in ["nix-hello", "nix-hello-nopie", "nix-hello-i686", "guix-hello", "witness", "app-tree/bin/app", "foreign-script"] {
         let error = Command::new(fixture(name)).output().map(|done| done.status).map_err(|error| error.kind());
         assert_eq!(error, Err(std::io::ErrorKind::NotFound), "{name}");
     }

@@ -149,7 +149,7 @@ fn start(case: &Case) -> Result<f64> {
 }
 
 /// Processor time in microseconds and minor faults of all children that have ended.
-fn usage() -> Result<(f64, f64)> {
+pub(super) fn usage() -> Result<(f64, f64)> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("getrusage")?;
     let time = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Ok((time as f64, usage.minor_page_faults() as f64))
