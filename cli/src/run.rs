@@ -142,9 +142,6 @@ fn answer_for(program: &Program, search_path: Option<&OsStr>, root: StoreRoot, a
     let extent = Extent { native: !pinned && !forced, optional: true };
     let answer = answer::answer(&binary, &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
         .map_err(unreadable)?;
-    for warning in debian.warnings() {
-        log::warn!("{warning}");
-    }
     if let (Some(path), Some(digest), None) = (&args.lock, &digest, &lock)
         && answer.resolution.is_complete()
     {

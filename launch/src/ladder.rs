@@ -6,7 +6,7 @@ use crate::program::{self, Program};
 use crate::report::Report;
 use crate::rung::{Rung, Step};
 use crate::start::Start;
-use resolver::answer::{self, Answer, Native};
+use resolver::answer::{self, Answer, Native, World};
 use resolver::elf;
 use resolver::needs::Libc;
 use std::collections::BTreeSet;
@@ -129,6 +129,9 @@ impl Climb<'_> {
             return Verdict::Pass(format!("the script's interpreter {} does not exist", missing.display()));
         }
         match &self.q.answer.native {
+            Native::Runs if self.q.answer.world != World::Native => {
+                Verdict::Pass("its libraries are pinned, or another strategy was asked for".to_owned())
+            }
             Native::Static | Native::Runs => Verdict::Take(Start::direct(), answer::sentence(&self.q.answer.native)),
             other if self.q.wanted == Some(Rung::Direct) => {
                 Verdict::Take(Start::direct(), format!("--strategy direct, although {}", answer::sentence(other)))
@@ -302,10 +305,8 @@ impl Climb<'_> {
         for library in &resolution.libraries {
             watch(&library.path);
         }
-        if let Some(root) = &self.q.answer.tree.root {
-            // A file added to or removed from the top of the tree changes its directory.
-            watch(root);
-        }
+        // A file added to or removed from the tree changes its directory.
+        self.q.answer.tree.directories.iter().for_each(|d| watch(d));
         for (copy, over) in start.iter().flat_map(|s| s.binds.iter()) {
             watch(over);
             watch(copy);

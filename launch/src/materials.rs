@@ -8,7 +8,7 @@ use resolver::arch::Arch;
 use resolver::ldcache;
 use resolver::map::Mapped;
 use resolver::needs::Libc;
-use resolver::resolution::{Library, Resolution, Rule};
+use resolver::resolution::Resolution;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -200,12 +200,9 @@ fn own(error: store::Error) -> Error {
 /// name stay out: at home, too, they are found by path only.
 fn answers(resolution: &Resolution) -> BTreeMap<String, PathBuf> {
     let mut out = BTreeMap::new();
-    let by_name = |l: &&Library| !l.needed_by.is_empty() && l.rule != Rule::Path;
-    for library in resolution.libraries.iter().chain(resolution.optional.iter()).filter(by_name) {
-        for name in [Some(&library.name), library.soname.as_ref()].into_iter().flatten() {
-            if !name.contains('/') && !name.is_empty() {
-                out.entry(name.clone()).or_insert_with(|| library.path.clone());
-            }
+    for library in resolution.libraries.iter().chain(&resolution.optional) {
+        for name in library.aliases.iter().filter(|n| !n.contains('/') && !n.is_empty()) {
+            out.entry(name.clone()).or_insert_with(|| library.path.clone());
         }
     }
     out

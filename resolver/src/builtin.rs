@@ -7,7 +7,8 @@
 pub struct Builtin {
     /// `LD_SO_CACHE`: an absolute path that ends in `/ld.so.cache`.
     pub cache: String,
-    /// The file of libraries to preload everywhere, an absolute path that ends in `/ld.so.preload`.
+    /// The file of libraries to preload everywhere, an absolute path that ends in
+    /// `.so.preload` (nixpkgs calls it `ld-nix.so.preload`).
     pub preload: Option<String>,
     /// `system_dirs` (glibc `elf/dl-load.c`): each ends with a slash.
     pub directories: Vec<String>,
@@ -16,7 +17,7 @@ pub struct Builtin {
 /// Reads the strings of a glibc loader; `None` if the bytes hold no such cache path.
 pub fn glibc(bytes: &[u8]) -> Option<Builtin> {
     let cache = absolute_ending_in(bytes, b"/ld.so.cache\0")?;
-    let preload = absolute_ending_in(bytes, b"/ld.so.preload\0");
+    let preload = absolute_ending_in(bytes, b".so.preload\0");
     Some(Builtin { cache, preload, directories: system_directories(bytes) })
 }
 

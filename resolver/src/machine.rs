@@ -21,8 +21,8 @@ pub enum Interpreter {
 }
 
 /// Looks at the file at an interpreter's path and, if it is a loader for `arch`, reads what it
-/// consults. A loader is an `ET_DYN` file without an interpreter of its own and with a dynamic
-/// section that names it.
+/// consults. A loader is an `ET_DYN` file without an interpreter of its own that holds the strings
+/// only a loader has.
 pub fn interpreter_at(path: &Path, arch: Arch) -> Interpreter {
     let bytes = match Mapped::open(path) {
         Ok(bytes) => bytes,
@@ -36,10 +36,12 @@ pub fn interpreter_at(path: &Path, arch: Arch) -> Interpreter {
     if needs.arch != arch {
         return Interpreter::NotALoader(format!("it is for {}, the program is for {arch}", needs.arch));
     }
-    if needs.kind != Kind::Library || needs.interpreter.is_some() || needs.soname.is_none() {
-        return Interpreter::NotALoader("it is no program interpreter (a placeholder that prints a message?)".to_owned());
+    // musl's libc.so, which is its loader, may have no soname and then looks like a static program.
+    if !matches!(needs.kind, Kind::Library | Kind::StaticPie) || needs.interpreter.is_some() {
+        return Interpreter::NotALoader("it is no program interpreter".to_owned());
     }
-    if let Some(strings) = builtin::glibc(&bytes) {
+    // A static program names the cache too, for its own dlopen; only a loader preloads.
+    if let Some(strings) = builtin::glibc(&bytes).filter(|s| s.preload.is_some()) {
         let directories = strings.directories.iter().map(PathBuf::from).collect();
         return Interpreter::Loader(Box::new(System::glibc(arch, path.to_owned(), Some(Path::new(&strings.cache)), directories)));
     }
@@ -48,7 +50,7 @@ pub fn interpreter_at(path: &Path, arch: Arch) -> Interpreter {
     if memchr::memmem::find(&bytes, b"/etc/ld-musl-").is_some() {
         return Interpreter::Loader(Box::new(System::musl(arch, path.to_owned(), path_file.as_deref())));
     }
-    Interpreter::NotALoader("it is neither glibc's nor musl's loader".to_owned())
+    Interpreter::NotALoader("it is neither glibc's nor musl's loader (a placeholder that prints a message?)".to_owned())
 }
 
 /// The loader this machine's own programs use, for an architecture and a C library: at the path the

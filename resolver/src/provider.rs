@@ -23,6 +23,8 @@ pub struct Want {
     pub versions: BTreeSet<String>,
     /// Nobody fails without it (a `dlopen` hint): fetch it only if that is cheap.
     pub optional: bool,
+    /// A driver asks for it: what it was built with lies where it lies.
+    pub for_driver: bool,
 }
 
 /// A package as its archive names it; enough to fetch the same bytes again (see the lock file).

@@ -57,6 +57,9 @@ impl fmt::Display for Rule {
 pub struct Library {
     /// The name it was first asked for by.
     pub name: String,
+    /// Every bare name it answers to in this process, sorted; none for a file that is only listed
+    /// because it lies in the tree and that nothing asks for by name.
+    pub aliases: Vec<String>,
     /// The file.
     pub path: PathBuf,
     /// Its `DT_SONAME`.

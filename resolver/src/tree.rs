@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// The most directory entries that are looked at; a larger tree is known in part, and says so.
 const ENTRIES_MAX: usize = 50_000;
+/// The most directories that are watched, whatever they hold.
+const WATCHED_MAX: usize = 256;
 /// The deepest directory that is looked at, counted from the tree's root.
 const DEPTH_MAX: usize = 12;
 
@@ -77,6 +79,9 @@ pub struct Tree {
     pub root: Option<PathBuf>,
     /// Every ELF file below it that fits the program's architecture, sorted by path.
     pub members: Vec<Member>,
+    /// Directories whose change may add to the tree or take from it: all of them in a tree of usual
+    /// size, else those that hold members, and what is above them.
+    pub directories: Vec<PathBuf>,
     /// True if the tree was too large to be walked whole.
     pub truncated: bool,
     by_name: BTreeMap<String, Vec<PathBuf>>,
@@ -112,7 +117,7 @@ impl Tree {
             return tree;
         };
         let mut budget = ENTRIES_MAX;
-        let mut pending = vec![(root, 0usize)];
+        let mut pending = vec![(root.clone(), 0usize)];
         while let Some((directory, depth)) = pending.pop() {
             let Ok(entries) = std::fs::read_dir(&directory) else {
                 continue;
@@ -139,6 +144,11 @@ impl Tree {
             }
         }
         tree.members.sort_by(|a, b| a.path.cmp(&b.path));
+        if tree.directories.len() > WATCHED_MAX {
+            let above =
+                |m: &Member| m.path.ancestors().skip(1).take_while(|d| d.starts_with(&root)).map(Path::to_owned).collect::<Vec<_>>();
+            tree.directories = tree.members.iter().flat_map(above).collect::<BTreeSet<_>>().into_iter().collect();
+        }
         tree
     }
 

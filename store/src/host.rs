@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug)]
 pub struct Host<'a>(pub Option<&'a System>);
 
-/// The drivers among them.
+/// The drivers among them, and what drivers themselves need.
 #[derive(Clone, Copy, Debug)]
 pub struct Drivers<'a>(pub Option<&'a System>);
 
@@ -48,7 +48,7 @@ impl Provider for Host<'_> {
     fn libc_set(&self, arch: Arch, libc: Libc) -> Result<Option<LibcSet>, ProviderError> {
         let Some(system) = self.0.filter(|s| s.arch == arch && s.libc == libc) else { return Ok(None) };
         let probe = |soname: &str| {
-            find(system, &Want { soname: soname.to_owned(), arch, libc, versions: Default::default(), optional: false })
+            find(system, &Want { soname: soname.to_owned(), arch, libc, versions: Default::default(), optional: false, for_driver: false })
                 .and_then(|(file, _)| file.parent().map(Path::to_owned))
         };
         let mut directories: Vec<PathBuf> = ["libc.so.6", "libstdc++.so.6", "libgcc_s.so.1"].iter().filter_map(|n| probe(n)).collect();
@@ -100,7 +100,7 @@ impl Provider for Drivers<'_> {
 
     fn provide(&self, wants: &[Want]) -> Result<Vec<Option<Offer>>, ProviderError> {
         let one = |want: &Want| {
-            let (file, why) = find(self.0?, want).filter(|_| is_driver(&want.soname))?;
+            let (file, why) = find(self.0?, want).filter(|_| want.for_driver || is_driver(&want.soname))?;
             Some(Offer { file, origin: Origin::Driver, why: format!("a driver: {why}") })
         };
         Ok(wants.iter().map(one).collect())

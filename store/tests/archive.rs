@@ -26,7 +26,7 @@ fn amd64() -> Arch {
 }
 
 fn want(soname: &str) -> Want {
-    Want { soname: soname.to_owned(), arch: amd64(), libc: Libc::Glibc, versions: BTreeSet::new(), optional: false }
+    Want { soname: soname.to_owned(), arch: amd64(), libc: Libc::Glibc, versions: BTreeSet::new(), optional: false, for_driver: false }
 }
 
 fn libx() -> Vec<u8> {

@@ -24,7 +24,14 @@ fn no_network() -> bool {
 }
 
 fn want(soname: &str, arch: &str, libc: Libc) -> Want {
-    Want { soname: soname.to_owned(), arch: Arch::from_short(arch).unwrap(), libc, versions: BTreeSet::new(), optional: false }
+    Want {
+        soname: soname.to_owned(),
+        arch: Arch::from_short(arch).unwrap(),
+        libc,
+        versions: BTreeSet::new(),
+        optional: false,
+        for_driver: false,
+    }
 }
 
 fn debian(root: &Path, offline: bool) -> Debian {

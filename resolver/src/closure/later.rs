@@ -31,6 +31,7 @@ impl Walk<'_, '_> {
             return;
         };
         let (members, drivers) = (tree.members.clone(), drivers.to_vec());
+        self.later = true;
         let first = self.nodes.len();
         for member in members {
             let Found::Elf(needs) = self.search.files.look(&member.path) else {
@@ -76,7 +77,7 @@ impl Walk<'_, '_> {
                 slots.push(Slot { name, asker, hit });
             }
         }
-        self.ask_providers(&mut slots, true);
+        self.ask_providers(&mut slots);
         for mut slot in slots {
             let by = self.node(slot.asker).map(|n| n.name.clone()).unwrap_or_default();
             if let Hit::File(_, _, rule, _) = &mut slot.hit {

@@ -106,7 +106,7 @@ impl Walk<'_, '_> {
     }
 
     /// Asks each provider for what is still unanswered in one batch.
-    pub(super) fn ask_providers(&mut self, slots: &mut [Slot], optional: bool) {
+    pub(super) fn ask_providers(&mut self, slots: &mut [Slot]) {
         let Backing::Pool { providers, .. } = &self.search.backing else {
             return;
         };
@@ -116,7 +116,7 @@ impl Walk<'_, '_> {
                     slots.get(*i).is_some_and(|s| matches!(s.hit, Hit::Unanswered(_)) && !s.name.contains('/') && !s.name.is_empty())
                 })
                 .collect();
-            let wants: Vec<Want> = open.iter().filter_map(|i| slots.get(*i)).map(|s| self.want(s, optional)).collect();
+            let wants: Vec<Want> = open.iter().filter_map(|i| slots.get(*i)).map(|s| self.want(s)).collect();
             if wants.is_empty() {
                 return;
             }
@@ -135,14 +135,15 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn want(&self, slot: &Slot, optional: bool) -> Want {
+    fn want(&self, slot: &Slot) -> Want {
         let needs = self.node(slot.asker).map(|n| n.needs.clone());
         let versions = needs
             .iter()
             .flat_map(|n| n.version_needs.iter().filter(|v| v.file == slot.name))
             .flat_map(|v| v.versions.iter().filter(|v| !v.weak).map(|v| v.name.clone()))
             .collect();
-        Want { soname: slot.name.clone(), arch: self.arch, libc: self.libc, versions, optional }
+        let for_driver = self.node(slot.asker).is_some_and(|n| n.origin == Origin::Driver);
+        Want { soname: slot.name.clone(), arch: self.arch, libc: self.libc, versions, optional: self.later, for_driver }
     }
 
     /// A provider is believed only as far as the file itself agrees.

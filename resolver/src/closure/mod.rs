@@ -96,6 +96,8 @@ struct Walk<'a, 's> {
     missing: Vec<Missing>,
     /// Their names.
     missed: BTreeSet<String>,
+    /// Whether what is looked for now is only opened later, if at all.
+    later: bool,
     /// What each provider said when it could not be asked.
     failures: BTreeMap<&'static str, String>,
 }
@@ -135,7 +137,13 @@ pub fn resolve(program: &Path, search: &Search<'_>) -> Result<Resolution, LoadEr
     answer.conflicts = walk.conflicts();
     walk.optional();
     answer.optional_missing = std::mem::take(&mut walk.missing);
-    let mut libraries: Vec<Library> = walk.nodes.iter().map(|n| walk.library(n)).collect();
+    let mut aliases: Vec<Vec<String>> = vec![Vec::new(); walk.nodes.len()];
+    for (name, index) in &walk.names {
+        if let Some(list) = aliases.get_mut(*index) {
+            list.push(name.clone());
+        }
+    }
+    let mut libraries: Vec<Library> = walk.nodes.iter().zip(aliases).map(|(n, names)| walk.library(n, names)).collect();
     answer.optional = libraries.split_off(required.min(libraries.len()));
     answer.libraries = libraries.split_off(1.min(libraries.len()));
     Ok(answer)
@@ -176,6 +184,7 @@ impl<'a, 's> Walk<'a, 's> {
             loader_names,
             missing: Vec::new(),
             missed: BTreeSet::new(),
+            later: false,
             failures: BTreeMap::new(),
         }
     }
@@ -214,7 +223,7 @@ impl<'a, 's> Walk<'a, 's> {
             }
             slots.push(Slot { name, asker, hit });
         }
-        self.ask_providers(&mut slots, false);
+        self.ask_providers(&mut slots);
         for slot in slots {
             self.load(slot);
         }
@@ -233,7 +242,13 @@ impl<'a, 's> Walk<'a, 's> {
                 }
                 // The same file under a second name is not mapped again (l_dev and l_ino).
                 let index = match self.nodes.iter().position(|n| self.search.files.same(&n.path, &path)) {
-                    Some(index) => index,
+                    Some(index) => {
+                        // A file of the tree that was only listed so far has its first asker now.
+                        if let Some(node) = self.nodes.get_mut(index).filter(|n| index > 0 && n.loader.is_none()) {
+                            node.loader = Some(slot.asker);
+                        }
+                        index
+                    }
                     None => {
                         self.nodes.push(Node {
                             name: slot.name.clone(),
@@ -269,8 +284,10 @@ impl<'a, 's> Walk<'a, 's> {
         self.missing.push(Missing { name, needed_by, reason });
     }
 
-    fn library(&self, node: &Node) -> Library {
+    fn library(&self, node: &Node, mut aliases: Vec<String>) -> Library {
+        aliases.sort();
         Library {
+            aliases,
             name: node.name.clone(),
             path: self.normalise(&node.path),
             soname: node.needs.soname.clone(),
