@@ -251,6 +251,15 @@ mod tests {
     }
 
     #[test]
+    fn without_any_mirror_the_error_shows_the_lines_to_add() {
+        assert_eq!(
+            no_mirror().to_string(),
+            "find a Debian mirror: neither config.toml nor this machine's apt names one; add the lines  [debian]  and  \
+             mirror = \"http://HOST/debian\"  to ~/.config/xeno/config.toml, or set XENO_DEBIAN_MIRROR"
+        );
+    }
+
+    #[test]
     fn a_missing_explicit_file_is_an_error() {
         let error = load(&[("XENO_CONFIG", "/nonexistent/c.toml")], None).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);

@@ -311,7 +311,7 @@ sha256 = \"{d}\"
     #[test]
     fn an_unknown_field_is_named_with_its_line() {
         let error = Lock::parse(&text().replace("size = 5", "sizes = 5"), "xeno.lock").unwrap_err();
-        assert!(error.to_string().starts_with("read lock xeno.lock: line 30: unknown field `sizes`"), "{error}");
+        assert!(error.to_string().starts_with("read lock xeno.lock: line 27: unknown field `sizes`"), "{error}");
     }
 
     #[test]

@@ -448,13 +448,10 @@ impl Archive {
                 Err(error) => return Err(error),
             }
         }
-        let built: Vec<Result<()>> = thread::scope(|scope| {
-            let threads: Vec<_> =
-                ready.iter().map(|((job, source, path), file)| scope.spawn(move || build(file, &job.label, source, path))).collect();
-            threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(stopped(suite)))).collect()
-        });
+        // One after the other: each needs tens of megabytes, and memory is promised to stay small.
+        let built: Result<()> = ready.iter().try_for_each(|((job, source, path), file)| build(file, &job.label, source, path));
         ready.iter().for_each(|(_, file)| file.discard());
-        built.into_iter().collect()
+        built
     }
 }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// Changes with every change of a format, so that old files are rebuilt.
-const MAGIC: &[u8; 8] = b"XENOIX01";
+const MAGIC: &[u8; 8] = b"XENOIX02";
 
 /// One section of a mapped file, usable as bytes.
 pub(super) struct Section {

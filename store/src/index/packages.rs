@@ -58,7 +58,10 @@ impl PackageIndex {
         let mut cursor = Cursor::at(self.records.as_ref(), self.map.get(name)?)?;
         let version = cursor.text()?.to_owned();
         let arch = cursor.text()?.to_owned();
-        let filename = cursor.text()?.to_owned();
+        let filename = match cursor.varint()? {
+            0 => cursor.text()?.to_owned(),
+            _ => format!("{}{}", cursor.text()?, usual_name(name, &version, &arch)),
+        };
         let size = cursor.varint()?;
         let sha256 = cursor.take(32)?.try_into().ok()?;
         let sha1 = match cursor.varint()? {
@@ -75,8 +78,10 @@ impl PackageIndex {
 /// [`Kind::Malformed`] if it cannot be read, a needed field is missing, or it is absurdly large.
 pub fn build(input: &mut impl BufRead, subject: &str, to: &Path) -> Result<()> {
     let bad = |cause: String| Error::new(Kind::Malformed, "index", subject, cause, "try again later, or another mirror");
-    let mut packages: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut bytes = 0;
+    // Offsets into one buffer: tens of thousands of small allocations would cost as much again.
+    let mut packages: BTreeMap<Box<str>, usize> = BTreeMap::new();
+    let mut records: Vec<u8> = Vec::new();
+    let mut name_bytes = 0;
     let mut stanza = Stanza::default();
     let mut line = Vec::new();
     loop {
@@ -87,17 +92,18 @@ pub fn build(input: &mut impl BufRead, subject: &str, to: &Path) -> Result<()> {
         }
         if !stanza.name.is_empty() && stanza.file.arch != "all" {
             stanza.check().map_err(|field| bad(format!("package '{}' has no usable {field}", stanza.name)))?;
-            let record = stanza.record();
-            bytes += stanza.name.len() + record.len() + 64;
-            if packages.len() > MAX_PACKAGES || bytes > MAX_BYTES {
+            name_bytes += stanza.name.len() + 64;
+            if packages.len() > MAX_PACKAGES || name_bytes + records.len() > MAX_BYTES {
                 return Err(bad("it has absurdly many packages".to_owned()));
             }
-            let newer = packages.get(&stanza.name).is_none_or(|old| {
-                let old = Cursor(old).text().unwrap_or_default();
+            let newer = packages.get(stanza.name.as_str()).is_none_or(|offset| {
+                let old = Cursor::at(&records, *offset as u64).and_then(|mut c| c.text()).unwrap_or_default();
                 version::compare(&stanza.file.version, old) == Ordering::Greater
             });
             if newer {
-                packages.insert(std::mem::take(&mut stanza.name), record);
+                let offset = records.len();
+                stanza.record(&mut records);
+                packages.insert(std::mem::take(&mut stanza.name).into_boxed_str(), offset);
             }
         }
         stanza = Stanza::default();
@@ -106,13 +112,17 @@ pub fn build(input: &mut impl BufRead, subject: &str, to: &Path) -> Result<()> {
         }
     }
     let mut builder = fst::MapBuilder::memory();
-    let mut records = Vec::new();
-    for (name, record) in &packages {
-        builder.insert(name.as_bytes(), records.len() as u64).map_err(|e| bad(e.to_string()))?;
-        records.extend_from_slice(record);
+    for (name, offset) in &packages {
+        builder.insert(name.as_bytes(), *offset as u64).map_err(|e| bad(e.to_string()))?;
     }
     let map = builder.into_inner().map_err(|e| bad(e.to_string()))?;
     file::write(to, &[&map, &records])
+}
+
+/// `name_version_arch.deb`, without the epoch (deb-version(7)).
+fn usual_name(name: &str, version: &str, arch: &str) -> String {
+    let version = version.split_once(':').map_or(version, |(_, v)| v);
+    format!("{name}_{version}_{arch}.deb")
 }
 
 struct Stanza {
@@ -167,18 +177,27 @@ impl Stanza {
         if self.has_hash { Ok(()) } else { Err("SHA256") }
     }
 
-    fn record(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(160);
-        put_text(&mut out, &self.file.version);
-        put_text(&mut out, &self.file.arch);
-        put_text(&mut out, &self.file.filename);
-        put_varint(&mut out, self.file.size);
+    fn record(&self, out: &mut Vec<u8>) {
+        put_text(out, &self.file.version);
+        put_text(out, &self.file.arch);
+        // Nearly every file is called as the archive's rules say, and then only its directory need be kept.
+        let usual = usual_name(&self.name, &self.file.version, &self.file.arch);
+        match self.file.filename.strip_suffix(&usual) {
+            Some(directory) => {
+                put_varint(out, 1);
+                put_text(out, directory);
+            }
+            None => {
+                put_varint(out, 0);
+                put_text(out, &self.file.filename);
+            }
+        }
+        put_varint(out, self.file.size);
         out.extend_from_slice(&self.file.sha256);
         let sha1: Option<Vec<u8>> =
             self.file.sha1.as_ref().and_then(|text| (0..20).map(|i| u8::from_str_radix(text.get(i * 2..i * 2 + 2)?, 16).ok()).collect());
-        put_varint(&mut out, u64::from(sha1.is_some()));
+        put_varint(out, u64::from(sha1.is_some()));
         out.extend_from_slice(&sha1.unwrap_or_default());
-        out
     }
 }
 
@@ -202,13 +221,13 @@ mod tests {
 
     #[test]
     fn a_package_is_found_with_all_it_takes_to_fetch_it() {
-        let text = stanza("libx", "1.2-3", "amd64", "pool/main/libx/libx_1.2-3_amd64.deb")
+        let text = stanza("libx", "1:1.2-3", "amd64", "pool/main/libx/libx_1.2-3_amd64.deb")
             .replace("Size", "SHA1: 0123456789abcdef0123456789abcdef01234567\nSize");
         let found = open(&text).unwrap().get("libx").unwrap();
         assert_eq!(
             found,
             PackageFile {
-                version: "1.2-3".to_owned(),
+                version: "1:1.2-3".to_owned(),
                 arch: "amd64".to_owned(),
                 filename: "pool/main/libx/libx_1.2-3_amd64.deb".to_owned(),
                 size: 1234,
