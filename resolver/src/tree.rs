@@ -122,6 +122,7 @@ impl Tree {
             let Ok(entries) = std::fs::read_dir(&directory) else {
                 continue;
             };
+            tree.directories.push(directory.clone());
             for entry in entries.flatten() {
                 if budget == 0 {
                     tree.truncated = true;
@@ -205,6 +206,16 @@ mod tests {
         for program in ["/home/u/tool", "/home/u/Downloads/tool", "/usr/bin/tool", "/tmp/tool", "/opt/tool", "/usr/local/bin/tool"] {
             assert_eq!(Tree::root_of(Path::new(program), &shared), None, "{program}");
         }
+    }
+
+    #[test]
+    fn every_directory_of_a_tree_of_usual_size_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("app/lib/empty")).unwrap();
+        let tree = Tree::walk(&dir.path().join("app/tool"), Arch::host().unwrap(), &Shared::default(), &Files::default());
+        let mut watched = tree.directories.clone();
+        watched.sort();
+        assert_eq!(watched, ["app", "app/lib", "app/lib/empty"].map(|d| dir.path().join(d)));
     }
 
     #[test]
