@@ -9,7 +9,7 @@
 //! kernel answer EPERM to one system call, `--or-else` runs the program even if entering failed
 //! and left the files as they were.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)] // it is a program
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
 use fhs_env::{PrivateRoot, State};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};

@@ -39,7 +39,7 @@ mod host;
 mod op;
 mod refusal;
 mod root;
-#[allow(unsafe_code)] // the one door to the kernel: fork(2) has no safe form
+#[allow(unsafe_code, reason = "the one door to the kernel: fork(2) has no safe form")]
 mod sys;
 
 pub use enter::{EnterError, State, StepError, probe};

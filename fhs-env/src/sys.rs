@@ -255,7 +255,7 @@ pub(crate) fn getcwd() -> nix::Result<PathBuf> {
 pub(crate) fn identity(path: &Path) -> nix::Result<(u64, u64)> {
     let st = stat(path)?;
     // The types differ between architectures.
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the field's type differs between C libraries")]
     Ok((st.st_dev as u64, st.st_ino as u64))
 }
 

@@ -4,7 +4,7 @@
 //! loader_copy LD_SO [COPY]
 //! ```
 
-#![allow(clippy::print_stdout)] // it is a program
+#![allow(clippy::print_stdout, reason = "it is a program")]
 
 use patcher::LoaderStrings;
 use std::error::Error;

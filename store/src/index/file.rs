@@ -36,7 +36,7 @@ pub(super) fn write(path: &Path, sections: &[&[u8]]) -> Result<()> {
 }
 
 /// Maps a file of exactly `N` sections.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "the one mapping of this crate")]
 pub(super) fn open<const N: usize>(path: &Path) -> Result<[Section; N]> {
     let file = crate::root::open_nofollow(path).map_err(|e| Error::io("open index", path, e))?;
     // SAFETY: the map is read only and private to this module; index files are written under a
