@@ -1,0 +1,890 @@
+//! `xeno run` as a user meets it: a foreign program sees what it would see at home, its children are
+//! the host's, its end is xeno's end, and what was decided once is remembered until it changes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use support::{Rung, Scene, copy, exits, is_root, refuses, replaced, succeeds};
+
+/// Each user on each rung of a private root.
+fn everywhere(law: impl Fn(&Scene, Rung)) {
+    for scene in Scene::all() {
+        for rung in Rung::ALL {
+            eprintln!("uid {:?}, rung {}", scene.user, rung.name());
+            law(&scene, rung);
+        }
+    }
+}
+
+/// Each user, where the rung does not matter.
+fn everyone(law: impl Fn(&Scene)) {
+    Scene::all().iter().for_each(law);
+}
+
+/// A shell that becomes what `script` says, with `$1` xeno or not, as the scene's user.
+fn shell(scene: &Scene, script: &str, args: &[&Path]) -> Command {
+    let mut command = scene.command("/bin/sh");
+    command.arg("-c").arg(script).arg("/bin/sh").args(args);
+    command
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+// What the program sees of itself.
+
+#[test]
+fn a_program_whose_interpreter_is_not_here_runs_with_the_hosts_libraries() {
+    everywhere(|scene, rung| {
+        for fixture in ["nix-hello", "nix-hello-nopie"] {
+            let program = scene.foreign(fixture, rung, format!("{}/{fixture}", rung.name()));
+            let direct = scene.command(&program).output().unwrap_err();
+            assert_eq!(direct.kind(), std::io::ErrorKind::NotFound, "it must not run by itself");
+            let path = program.display();
+            // PATH, HOME, LANG and the three of the scene; XENO_STORE is one of XENO_….
+            let expected = format!("hello tls=42 ctor=1 libm=5 unwind=1 argv0={path} exe={path} env=6 ld=1\n");
+            assert_eq!(succeeds(&mut scene.run(&program, &[])), expected);
+            let dry = succeeds(&mut scene.say(&["run", "--dry-run", text(&program)]));
+            assert!(dry.lines().any(|line| line.starts_with(&format!("-> {} ", rung.name()))), "{dry}");
+        }
+    });
+}
+
+#[test]
+fn the_program_gets_its_arguments_byte_for_byte() {
+    everywhere(|scene, rung| {
+        let witness = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let args = ["args", "", "--", "-x", "--strategy", "a b", "a\nb", "'\"\\$(x)*", "é"];
+        let expected: String = [text(&witness)].into_iter().chain(args).map(|word| format!("{word}\0")).collect();
+        assert_eq!(succeeds(&mut scene.run(&witness, &args)), expected);
+        let mut bytes = scene.run(&witness, &["args"]);
+        let out = bytes.arg(std::ffi::OsStr::from_bytes(b"\xff\xfe")).output().unwrap().stdout;
+        assert!(out.ends_with(b"args\0\xff\xfe\0"), "{}", out.escape_ascii());
+    });
+}
+
+#[test]
+fn proc_self_exe_and_at_execfn_name_the_program_itself() {
+    everywhere(|scene, rung| {
+        let witness = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let path = format!("{}\n", witness.display());
+        assert_eq!(succeeds(&mut scene.run(&witness, &["exe"])), path);
+        assert_eq!(succeeds(&mut scene.run(&witness, &["execfn"])), path);
+        let relative = format!("./{}/witness", rung.name());
+        assert_eq!(succeeds(&mut scene.run(&relative, &["execfn"])), format!("{relative}\n"));
+        assert_eq!(succeeds(&mut scene.run(&relative, &["exe"])), path);
+    });
+}
+
+#[test]
+fn the_program_sees_the_same_process_as_when_it_is_started_directly() {
+    everywhere(|scene, rung| {
+        let foreign = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let host = scene.fixture("witness-host", format!("{}/witness-host", rung.name()));
+        for question in ["cwd", "fds", "ids"] {
+            let at_home = succeeds(scene.command(&host).arg(question));
+            assert_eq!(succeeds(&mut scene.run(&foreign, &[question])), at_home, "{question}");
+        }
+        // No process of xeno's stays in between.
+        assert_eq!(succeeds(&mut scene.run(&foreign, &["ppid"])), format!("{}\n", std::process::id()));
+        // An open descriptor is handed on under its number, and no other appears.
+        let script = r#"exec 7<"$0"; exec "$@" fds"#;
+        let at_home = succeeds(&mut shell(scene, script, &[&host]));
+        assert!(at_home.lines().any(|fd| fd == "7"), "{at_home}");
+        assert_eq!(succeeds(&mut shell(scene, script, &[&scene.xeno(), "run".as_ref(), &foreign])), at_home);
+    });
+}
+
+#[test]
+fn signals_umask_limits_and_privileges_are_handed_on_as_they_were() {
+    // /proc/self is the shell's own directory, and the shell becomes the program.
+    let see = |what: &str| format!(r#"umask 0027; trap "" USR2; ulimit -S -n 200; ulimit -c 0; exec "$@" cat < /proc/self/{what}"#);
+    let fields =
+        ["Umask", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs", "Seccomp"];
+    everywhere(|scene, rung| {
+        let foreign = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let host = scene.fixture("witness-host", format!("{}/witness-host", rung.name()));
+        let (xeno, run) = (scene.xeno(), PathBuf::from("run"));
+        let status = |output: String| -> Vec<String> {
+            let kept = output.lines().filter(|line| fields.iter().any(|f| line.starts_with(&format!("{f}:"))));
+            kept.map(str::to_owned).collect()
+        };
+        let at_home = status(succeeds(&mut shell(scene, &see("status"), &[&host])));
+        assert_eq!(at_home.len(), fields.len(), "{at_home:?}");
+        assert_eq!(status(succeeds(&mut shell(scene, &see("status"), &[&xeno, &run, &foreign]))), at_home);
+        let at_home = succeeds(&mut shell(scene, &see("limits"), &[&host]));
+        assert_eq!(succeeds(&mut shell(scene, &see("limits"), &[&xeno, &run, &foreign])), at_home);
+    });
+}
+
+#[test]
+fn an_ignored_sigpipe_stays_ignored_and_a_default_one_stays_default() {
+    // Bit 12 of the mask is signal 13.
+    let ignored = |output: &str| {
+        let mask = output.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim().to_owned();
+        u64::from_str_radix(&mask, 16).unwrap() & 0x1000 != 0
+    };
+    everyone(|scene| {
+        for (program, fixture) in [("overlay/witness", Some(Rung::Overlay)), ("direct/witness", None)] {
+            let program = match fixture {
+                Some(rung) => scene.foreign("witness", rung, program),
+                None => scene.fixture("witness-host", program),
+            };
+            for (trap, expected) in [(r#"trap "" PIPE; "#, true), ("", false)] {
+                let script = format!(r#"{trap}exec "$1" run "$2" cat < /proc/self/status"#);
+                let output = succeeds(&mut shell(scene, &script, &[&scene.xeno(), &program]));
+                assert_eq!(ignored(&output), expected, "{trap}");
+            }
+        }
+    });
+}
+
+#[test]
+fn closed_standard_descriptors_stay_closed() {
+    everywhere(|scene, rung| {
+        let foreign = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let host = scene.fixture("witness-host", format!("{}/witness-host", rung.name()));
+        for (close, closed) in [("<&-", &["0"][..]), ("2>&-", &["2"]), ("<&- 2>&-", &["0", "2"])] {
+            let script = format!(r#"exec "$@" fds {close}"#);
+            let at_home = succeeds(&mut shell(scene, &script, &[&host]));
+            assert!(!at_home.lines().any(|fd| closed.contains(&fd)), "{at_home}");
+            // Twice: the first start decides and writes, the second recalls.
+            for round in 1..=2 {
+                let output = succeeds(&mut shell(scene, &script, &[&scene.xeno(), "run".as_ref(), &foreign]));
+                assert_eq!(output, at_home, "{close}, round {round}");
+            }
+        }
+    });
+}
+
+/// Starts a program with raw environment entries.
+fn with_environment(scene: &Scene, entries: &[&[u8]], words: &[&Path]) -> Vec<u8> {
+    let starter = std::env::current_exe().unwrap().parent().unwrap().join("../examples/start_with");
+    let own = scene.path("bin/start_with");
+    if !own.exists() {
+        copy(&starter, &own);
+    }
+    let mut command = scene.command(own);
+    let mut child = command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let input: Vec<u8> = entries.iter().flat_map(|e| e.iter().copied().chain([0])).collect();
+    child.stdin.take().unwrap().write_all(&input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    output.stdout
+}
+
+#[test]
+fn the_environment_is_the_parents_byte_for_byte() {
+    everywhere(|scene, rung| {
+        let foreign = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let store = format!("XENO_STORE={}", scene.store().display());
+        let entries: [&[u8]; 11] = [
+            b"PATH=/usr/bin:/bin",
+            b"no equals sign",
+            store.as_bytes(),
+            b"",
+            b"=begins with one",
+            b"TWICE=1",
+            b"TWICE=2",
+            b"LD_LIBRARY_PATH=/no/such:/neither/this",
+            b"LD_BIND_NOW=1",
+            b"BYTES=\xff\n\x01",
+            b"EMPTY=",
+        ];
+        let expected: Vec<u8> = entries.iter().flat_map(|e| e.iter().copied().chain([0])).collect();
+        for round in 1..=2 {
+            let seen = with_environment(scene, &entries, &[&scene.xeno(), "run".as_ref(), &foreign, "env".as_ref()]);
+            assert_eq!(seen.escape_ascii().to_string(), expected.escape_ascii().to_string(), "round {round}");
+        }
+    });
+}
+
+#[test]
+fn an_empty_environment_stays_empty() {
+    // Without HOME and XENO_STORE the store goes to a place of last resort: keep to a copy of the
+    // memory that needs none.
+    everyone(|scene| {
+        let foreign = scene.foreign("witness", Rung::Overlay, "app/witness");
+        if scene.user.is_none() && is_root() {
+            return; // root's store is the machine's own: not touched by a test
+        }
+        let mut command = scene.run(&foreign, &["env"]);
+        command.env_clear().env("HOME", scene.path("home"));
+        assert_eq!(succeeds(&mut command), format!("HOME={}\0", scene.path("home").display()));
+    });
+}
+
+#[test]
+fn a_library_path_of_the_users_own_still_wins() {
+    everywhere(|scene, rung| {
+        // The tree's libinner answers 7, the user's answers 64 under another function: only the right one starts.
+        let tree = scene.path(format!("{}/tree", rung.name()));
+        copy(&xeno_tests::fixture("app-tree"), &tree);
+        let app = scene.foreign("app-tree/bin/app", rung, tree.join("bin/app"));
+        let mine = scene.path(format!("{}/mine", rung.name()));
+        copy(&xeno_tests::fixture("app-tree/lib/libapp.so.1"), &mine.join("libapp.so.1"));
+        copy(&xeno_tests::fixture("app-tree/lib/libappdep.so.1"), &mine.join("libappdep.so.1"));
+        let map = |variable: Option<&Path>| {
+            let mut command = scene.run(&app, &[]);
+            if let Some(path) = variable {
+                command.env("LD_LIBRARY_PATH", path);
+            }
+            command.env("XENO_REPORT", scene.path("report.json"));
+            assert_eq!(succeeds(&mut command), format!("app 12 exe={}\n", app.display()));
+            let report: serde_json::Value = serde_json::from_slice(&fs::read(scene.path("report.json")).unwrap()).unwrap();
+            let rows = report["resolution"]["libraries"].as_array().unwrap().clone();
+            rows.iter().find(|row| row["name"] == "libapp.so.1").unwrap()["path"].as_str().unwrap().to_owned()
+        };
+        // DT_RUNPATH comes after LD_LIBRARY_PATH (ld.so(8)).
+        assert_eq!(fs::canonicalize(map(None)).unwrap(), tree.join("lib/libapp.so.1"));
+        assert_eq!(map(Some(&mine)), text(&mine.join("libapp.so.1")));
+    });
+}
+
+// How it ends, and what goes through it.
+
+#[test]
+fn the_exit_status_is_the_programs() {
+    everywhere(|scene, rung| {
+        let witness = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        for status in [0, 1, 42, 125, 126, 127, 128, 255] {
+            assert_eq!(exits(&mut scene.run(&witness, &["exit", &status.to_string()]), status), "");
+        }
+    });
+}
+
+#[test]
+fn death_by_a_signal_is_passed_on_as_such() {
+    everywhere(|scene, rung| {
+        let witness = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        for signal in [1, 6, 9, 13, 15] {
+            let output = scene.run(&witness, &["kill", &signal.to_string()]).output().unwrap();
+            assert_eq!(output.status.signal(), Some(signal), "{}", output.status);
+            assert_eq!(output.stderr.escape_ascii().to_string(), "");
+        }
+    });
+}
+
+#[test]
+fn what_goes_in_comes_out() {
+    everywhere(|scene, rung| {
+        let witness = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let data: Vec<u8> = (0..1_000_003_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut child = scene.run(&witness, &["cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let sent = data.clone();
+        let writer = std::thread::spawn(move || input.write_all(&sent));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(output.status.success());
+        assert!(output.stdout == data, "{} bytes came out", output.stdout.len());
+    });
+}
+
+#[test]
+fn a_program_may_write_beside_itself_and_its_files_are_the_users() {
+    everywhere(|scene, rung| {
+        let witness = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let file = scene.path("home").join(rung.name());
+        succeeds(&mut scene.run(&witness, &["write", text(&file), "one"]));
+        succeeds(&mut scene.run(&witness, &["write", text(&file), "two"]));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "onetwo");
+        let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&file).unwrap());
+        assert_eq!(owner, scene.user.unwrap_or_else(|| nix::unistd::geteuid().as_raw()));
+    });
+}
+
+// Its children and its own parts.
+
+#[test]
+fn a_host_program_started_as_a_child_keeps_the_hosts_loader() {
+    everywhere(|scene, rung| {
+        let parent = scene.foreign("hostchild", rung, format!("{}/hostchild", rung.name()));
+        let script = "exec cat /proc/self/maps";
+        let seen = succeeds(&mut scene.run(&parent, &["/bin/sh", "-c", script]));
+        assert!(seen.ends_with("hostchild status=0\n"), "{seen}");
+        let files = |maps: &str| -> std::collections::BTreeSet<String> {
+            maps.lines().filter_map(|line| Some(line[line.find(" /")? + 1..].to_owned())).collect()
+        };
+        let at_home = files(&succeeds(scene.command("/bin/sh").args(["-c", script])));
+        assert!(!at_home.is_empty());
+        assert_eq!(files(&seen), at_home, "not one file more, not one less");
+    });
+}
+
+#[test]
+fn a_childs_environment_is_the_programs_own() {
+    everywhere(|scene, rung| {
+        let parent = scene.foreign("hostchild", rung, format!("{}/hostchild", rung.name()));
+        let witness = scene.fixture("witness-host", "witness-host");
+        let at_home = succeeds(scene.command(&witness).arg("env"));
+        let seen = succeeds(&mut scene.run(&parent, &[text(&witness), "env"]));
+        assert_eq!(seen, format!("{at_home}hostchild status=0\n"));
+    });
+}
+
+#[test]
+fn a_program_that_starts_itself_again_finds_itself() {
+    everywhere(|scene, rung| {
+        let program = scene.foreign("selfchild", rung, format!("{}/selfchild", rung.name()));
+        let path = program.display();
+        let expected = format!("parent exe={path}\nchild argv0=selfchild-child exe={path}\nselfchild status=0\n");
+        assert_eq!(succeeds(&mut scene.run(&program, &[])), expected);
+    });
+}
+
+#[test]
+fn an_appended_payload_is_found_from_both_ends() {
+    everywhere(|scene, rung| {
+        let program = scene.foreign("payload", rung, format!("{}/payload", rung.name()));
+        assert_eq!(succeeds(&mut scene.run(&program, &[])), "payload start=XENO-PAYLOAD-START end=XENO-PAYLOAD-END\n");
+    });
+}
+
+#[test]
+fn a_foreign_sibling_started_as_a_child_is_helped_too() {
+    everywhere(|scene, rung| {
+        let tree = scene.path(format!("{}-siblings", rung.name()));
+        let parent = scene.foreign("hostchild", rung, tree.join("bin/hostchild"));
+        let child = scene.foreign("nix-hello", rung, tree.join("bin/hello"));
+        fs::create_dir(tree.join("lib")).unwrap();
+        let output = succeeds(&mut scene.run(&parent, &[text(&child)]));
+        let path = child.display();
+        let expected = format!("hello tls=42 ctor=1 libm=5 unwind=1 argv0={path} exe={path} env=6 ld=1\nhostchild status=0\n");
+        assert_eq!(output, expected);
+    });
+}
+
+#[test]
+fn every_file_it_maps_is_in_its_resolution() {
+    everywhere(|scene, rung| {
+        let witness = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let report = scene.path(format!("{}.json", rung.name()));
+        let maps = succeeds(scene.run(&witness, &["maps"]).env("XENO_REPORT", &report));
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+        assert_eq!(report["rung"], rung.name());
+        let files: Vec<&str> = report["resolution"]["files"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
+        let mapped: Vec<&str> = maps.lines().filter_map(|line| Some(&line[line.find(" /")? + 1..])).collect();
+        assert!(mapped.contains(&text(&witness)) || rung == Rung::Overlay, "{maps}");
+        for file in mapped {
+            assert!(files.contains(&file) || file == text(&witness), "{file} is not in {files:?}");
+        }
+    });
+}
+
+#[test]
+fn a_tree_with_its_own_libraries_uses_them() {
+    everywhere(|scene, rung| {
+        let tree = scene.path(format!("{}/app", rung.name()));
+        copy(&xeno_tests::fixture("app-tree"), &tree);
+        let app = scene.foreign("app-tree/bin/app", rung, tree.join("bin/app"));
+        assert_eq!(succeeds(&mut scene.run(&app, &[])), format!("app 12 exe={}\n", app.display()));
+        // Through a link from elsewhere, $ORIGIN is where the program really lies.
+        let link = scene.path(format!("{}-link", rung.name()));
+        symlink(&app, &link).unwrap();
+        assert_eq!(succeeds(&mut scene.run(&link, &[])), format!("app 12 exe={}\n", app.display()));
+    });
+}
+
+#[test]
+fn a_library_of_the_tree_is_found_by_its_soname() {
+    everyone(|scene| {
+        let tree = scene.path("soname");
+        copy(&xeno_tests::fixture("soname-tree"), &tree);
+        let app = tree.join("bin/app");
+        assert_eq!(scene.command(&app).output().unwrap().status.code(), Some(127), "by itself it does not start");
+        assert_eq!(succeeds(&mut scene.run(&app, &[])), format!("inner 7 exe={}\n", app.display()));
+    });
+}
+
+#[test]
+fn a_library_of_the_wrong_class_is_passed_over() {
+    everyone(|scene| {
+        let tree = scene.path("class");
+        copy(&xeno_tests::fixture("wrong-class"), &tree);
+        let two = tree.join("app-two");
+        assert_eq!(succeeds(&mut scene.run(&two, &[])), format!("foo 64 exe={}\n", two.display()));
+        fs::remove_dir_all(tree.join("lib64")).unwrap();
+        let line = refuses(&mut scene.say(&["run", "--offline", text(&tree.join("app"))]), 126);
+        assert!(line.contains("libfoo.so.1"), "{line}");
+    });
+}
+
+#[test]
+fn declared_and_guessed_dlopens_are_answered() {
+    everywhere(|scene, rung| {
+        let note = scene.foreign("note-dlopen", rung, format!("{}/note", rung.name()));
+        let output = succeeds(&mut scene.run(&note, &[]));
+        assert!(output.starts_with("maths ok\nsound "), "{output}");
+        // A library that only a string names, and that only the program's own tree has.
+        let tree = scene.path(format!("{}-string", rung.name()));
+        let program = scene.foreign("string-dlopen", rung, tree.join("bin/program"));
+        let bytes = replaced(&fs::read(&program).unwrap(), b"libz.so.1\0", b"libq.so.1\0");
+        fs::remove_file(&program).unwrap();
+        scene.program(&bytes, &program);
+        fs::create_dir(tree.join("lib")).unwrap();
+        let none = succeeds(&mut scene.run(&program, &[]));
+        assert!(none.starts_with("libz none: libq.so.1: cannot open shared object file"), "{none}");
+        // Added after the first start: noticed.
+        copy(&xeno_tests::fixture("wrong-class/lib64/libfoo.so.1"), &tree.join("lib/libq.so.1"));
+        let some = succeeds(&mut scene.run(&program, &[]));
+        assert!(some.contains("undefined symbol: zlibVersion"), "the library was not found: {some}");
+    });
+}
+
+// Scripts.
+
+#[test]
+fn a_script_is_given_to_its_foreign_interpreter() {
+    everywhere(|scene, rung| {
+        let interpreter = scene.foreign("foreign-sh", rung, format!("{}/foreign-sh", rung.name()));
+        let script = scene.path(format!("{}/script", rung.name()));
+        scene.program(format!("#!{} -e x\nsay one\nsay two\n", interpreter.display()).as_bytes(), &script);
+        let expected = format!(
+            "foreign-sh argc=4\narg 0={}\narg 1=-e x\narg 2={}\narg 3=more\nscript lines=3\n",
+            interpreter.display(),
+            script.display()
+        );
+        assert_eq!(succeeds(&mut scene.run(&script, &["more"])), expected);
+    });
+}
+
+#[test]
+fn a_script_whose_interpreter_is_gone_gets_the_one_of_path() {
+    everyone(|scene| {
+        let interpreter = Rung::View.replaced_path("/nix/store/7k2m9x4w1b6n3q8r5v0y2z7a4c9d1f6g-foreign-sh-1.0/bin/foreign-sh");
+        let script = scene.path("scripts/script");
+        scene.program(format!("#!{interpreter}\nsay one\n").as_bytes(), &script);
+        // Nobody has it: one line that says so.
+        let line = refuses(&mut scene.run(&script, &[]), 126);
+        assert!(line.contains(&interpreter), "{line}");
+        // The PATH has one, foreign itself.
+        let directory = scene.path("path");
+        scene.foreign("foreign-sh", Rung::View, directory.join("foreign-sh"));
+        let mut command = scene.run(&script, &[]);
+        command.env("PATH", format!("{}:/usr/bin:/bin", directory.display()));
+        let output = succeeds(&mut command);
+        assert_eq!(output, format!("foreign-sh argc=2\narg 0={interpreter}\narg 1={}\nscript lines=2\n", script.display()));
+    });
+}
+
+#[test]
+fn a_script_of_this_host_is_started_as_it_is() {
+    everyone(|scene| {
+        let script = scene.path("scripts/plain");
+        scene.program(b"#!/bin/sh\necho \"$0\" \"$@\"; exit 7\n", &script);
+        assert_eq!(exits(&mut scene.run(&script, &["a b"]), 7), format!("{} a b\n", script.display()));
+    });
+}
+
+// Which program is meant.
+
+#[test]
+fn a_name_without_a_slash_is_searched_in_path() {
+    everywhere(|scene, rung| {
+        let directory = scene.path(format!("{}/bin", rung.name()));
+        scene.foreign("witness", rung, directory.join("xeno-witness"));
+        let path = format!("/no/such:{}:/usr/bin:/bin", directory.display());
+        let run = |question: &str| succeeds(scene.run("xeno-witness", &[question]).env("PATH", &path));
+        assert_eq!(run("args"), "xeno-witness\0args\0", "argv[0] is the word that was given");
+        assert_eq!(run("exe"), format!("{}\n", directory.join("xeno-witness").display()));
+        // The current directory is not searched.
+        let line = refuses(scene.run("witness", &[]).current_dir(&directory).env("PATH", &path), 127);
+        assert!(line.starts_with("xeno: start witness: "), "{line}");
+    });
+}
+
+#[test]
+fn a_name_may_contain_anything_but_a_slash() {
+    everywhere(|scene, rung| {
+        for name in ["with space", "quo'te\"d", "new\nline", "tab\tand\\back", "-dash", "$HOME", "ünï", "a:b", "a,b=c"] {
+            let program = scene.foreign("witness", rung, format!("{}/odd {name}/{name}", rung.name()));
+            let output = succeeds(&mut scene.run(&program, &["exe"]));
+            // Only the kernel escapes, and only in maps.
+            assert_eq!(output, format!("{}\n", program.display()), "{name:?}");
+        }
+    });
+}
+
+#[test]
+fn a_link_to_a_program_is_that_program_under_the_links_name() {
+    everywhere(|scene, rung| {
+        let program = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let link = scene.path(format!("{}/link", rung.name()));
+        symlink("witness", &link).unwrap();
+        assert_eq!(succeeds(&mut scene.run(&link, &["args"])), format!("{}\0args\0", link.display()));
+        assert_eq!(succeeds(&mut scene.run(&link, &["exe"])), format!("{}\n", program.display()));
+    });
+}
+
+#[test]
+fn xeno_runs_in_xeno() {
+    everywhere(|scene, rung| {
+        let outer = scene.foreign("hostchild", rung, format!("{}/hostchild", rung.name()));
+        let inner = scene.foreign("nix-hello", rung, format!("{}-inner/nix-hello", rung.name()));
+        let path = inner.display();
+        let hello = format!("hello tls=42 ctor=1 libm=5 unwind=1 argv0={path} exe={path} env=6 ld=1\n");
+        let xeno = scene.xeno();
+        // In its own root, and once more in that.
+        let once = succeeds(&mut scene.run(&outer, &[text(&xeno), "run", text(&inner)]));
+        assert_eq!(once, format!("{hello}hostchild status=0\n"));
+        let twice = succeeds(&mut scene.run(&outer, &[text(&xeno), "run", text(&outer), text(&xeno), "run", text(&inner)]));
+        assert_eq!(twice, format!("{hello}hostchild status=0\nhostchild status=0\n"));
+        // xeno itself is static: it starts directly.
+        assert_eq!(succeeds(&mut scene.run(&xeno, &["run", text(&inner)])), hello);
+    });
+}
+
+// Refusals.
+
+#[test]
+fn what_cannot_be_found_is_127_what_cannot_be_started_126_and_xenos_own_125() {
+    everyone(|scene| {
+        let missing = scene.path("no such");
+        refuses(&mut scene.run(&missing, &[]), 127);
+        refuses(&mut scene.run("no-such-program-anywhere", &[]), 127);
+        refuses(&mut scene.run("", &[]), 127);
+        refuses(scene.run("true", &[]).env_remove("PATH"), 127);
+        refuses(&mut scene.run(scene.path("home"), &[]), 126);
+        let plain = scene.path("plain");
+        fs::write(&plain, "text").unwrap();
+        refuses(&mut scene.run(&plain, &[]), 126);
+        let program = scene.foreign("nix-hello", Rung::Overlay, "x/nix-hello");
+        refuses(scene.run(&program, &[]).env("XENO_STORE", &plain), 125);
+        // A newline in a name cannot make a second line.
+        let line = refuses(&mut scene.run("./no\nsuch\x1b[31m", &[]), 127);
+        assert!(line.contains("no\\nsuch"), "{line}");
+    });
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_125_and_shows_the_usage() {
+    everyone(|scene| {
+        for words in [&["run"][..], &["run", "--no-such"], &["run", "--strategy", "magic", "x"], &["no-such-command"], &["inspect"]] {
+            let output = scene.say(words).output().unwrap();
+            assert_eq!(output.status.code(), Some(125), "{words:?}: {}", output.stderr.escape_ascii());
+            assert_eq!(output.stdout.len(), 0, "{words:?}");
+            assert!(output.stderr.starts_with(b"error: "), "{words:?}: {}", output.stderr.escape_ascii());
+        }
+        assert!(succeeds(&mut scene.say(&["run", "--help"])).contains("Exit status: the program's own; 125"));
+    });
+}
+
+// Memory.
+
+/// Whether a start was recalled: the stored report is replaced by a mark that only recalling can show.
+fn recalls(scene: &Scene, command: &mut Command) -> bool {
+    for file in scene.cached("start").iter().filter(|f| f.extension().is_some_and(|e| e == "json")) {
+        fs::write(file, "a mark").unwrap();
+    }
+    let report = scene.path("home/report");
+    let _ = fs::remove_file(&report);
+    succeeds(command.env("XENO_REPORT", &report));
+    fs::read_to_string(&report).unwrap() == "a mark"
+}
+
+#[test]
+fn a_second_start_asks_nothing_again() {
+    everywhere(|scene, rung| {
+        let program = scene.foreign("nix-hello", rung, format!("{}/nix-hello", rung.name()));
+        assert!(!recalls(scene, &mut scene.run(&program, &[])), "the first one has nothing to recall");
+        assert!(recalls(scene, &mut scene.run(&program, &[])));
+        // A variable that loaders do not read is no part of the question; one that they read is.
+        assert!(recalls(scene, scene.run(&program, &["argument"]).env("OTHER", "1")));
+        assert!(!recalls(scene, scene.run(&program, &[]).env("LD_LIBRARY_PATH", "/no/such")));
+        assert!(!recalls(scene, scene.run(&program, &[]).env("XENO_STORE", scene.path("home/other-store"))));
+    });
+}
+
+#[test]
+fn an_updated_program_is_noticed() {
+    everywhere(|scene, rung| {
+        let program = scene.foreign("nix-hello", rung, format!("{}/program", rung.name()));
+        assert!(succeeds(&mut scene.run(&program, &[])).starts_with("hello "));
+        // Replaced, as installers do.
+        let new = scene.foreign("witness", rung, format!("{}/new", rung.name()));
+        fs::rename(&new, &program).unwrap();
+        assert_eq!(succeeds(&mut scene.run(&program, &["exe"])), format!("{}\n", program.display()));
+        // Written over in place, same size and modification time.
+        let before = fs::metadata(&program).unwrap();
+        let bytes = replaced(&fs::read(&program).unwrap(), b"%d %d %d %d\n", b"%d-%d-%d-%d\n");
+        let times = format!("@{}", before.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs());
+        let data = scene.path("data");
+        fs::write(&data, bytes).unwrap();
+        let script = r#"cat "$1" > "$2" && touch -d "$3" "$2""#;
+        assert!(Command::new("sh").args(["-c", script, "sh"]).args([&data, &program]).arg(times).status().unwrap().success());
+        let uid = scene.user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+        assert!(succeeds(&mut scene.run(&program, &["ids"])).starts_with(&format!("{uid}-")));
+    });
+}
+
+#[test]
+fn a_removed_library_is_noticed_and_a_new_one_in_its_place_as_well() {
+    everywhere(|scene, rung| {
+        let tree = scene.path(format!("{}/app", rung.name()));
+        copy(&xeno_tests::fixture("app-tree"), &tree);
+        let app = scene.foreign("app-tree/bin/app", rung, tree.join("bin/app"));
+        assert!(succeeds(&mut scene.run(&app, &[])).starts_with("app 12"));
+        assert!(recalls(scene, &mut scene.run(&app, &[])));
+        let library = tree.join("lib/libappdep.so.1");
+        let kept = tree.join("kept");
+        fs::rename(&library, &kept).unwrap();
+        let line = refuses(scene.run(&app, &[]).arg("--"), 126);
+        assert!(line.contains("libappdep.so.1"), "{line}");
+        fs::rename(&kept, &library).unwrap();
+        assert!(succeeds(&mut scene.run(&app, &[])).starts_with("app 12"));
+    });
+}
+
+#[test]
+fn a_change_of_the_hosts_library_cache_is_noticed() {
+    if !is_root() {
+        return xeno_tests::skip("needs root, to mount something over /etc/ld.so.cache");
+    }
+    for scene in Scene::all() {
+        let program = scene.foreign("nix-hello", Rung::Overlay, "app/nix-hello");
+        succeeds(&mut scene.run(&program, &[]));
+        assert!(recalls(&scene, &mut scene.run(&program, &[])));
+        for file in scene.cached("start").iter().filter(|f| f.extension().is_some_and(|e| e == "json")) {
+            fs::write(file, "a mark").unwrap();
+        }
+        copy(Path::new("/etc/ld.so.cache"), &scene.path("ld.so.cache"));
+        let uid = scene.user.unwrap_or(0).to_string();
+        let script = r#"mount --bind ld.so.cache /etc/ld.so.cache && exec setpriv --reuid "$3" --regid "$3" --clear-groups "$1" run "$2""#;
+        let mut command = scene.command("unshare");
+        command.uid(0).gid(0).args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+        command.args([scene.xeno(), program.clone()]).arg(uid).env("XENO_REPORT", scene.path("home/second"));
+        assert!(succeeds(&mut command).starts_with("hello "));
+        assert_ne!(fs::read_to_string(scene.path("home/second")).unwrap(), "a mark");
+    }
+}
+
+#[test]
+fn a_memory_that_was_damaged_is_no_memory() {
+    everyone(|scene| {
+        let program = scene.foreign("nix-hello", Rung::Overlay, "app/nix-hello");
+        let hello = succeeds(&mut scene.run(&program, &[]));
+        for damage in [&b""[..], b"\0\0\0\0", b"xeno start 1\0overlay\0", &[0xff; 5000]] {
+            for file in scene.cached("start") {
+                fs::write(&file, damage).unwrap();
+            }
+            assert_eq!(succeeds(&mut scene.run(&program, &[])), hello);
+        }
+        // The materials are made anew, too.
+        for kind in ["loader", "libraries", "executable"] {
+            for file in scene.cached(kind) {
+                fs::remove_file(file).unwrap();
+            }
+            assert_eq!(succeeds(&mut scene.run(&program, &[])), hello, "without {kind}");
+        }
+    });
+}
+
+// The ladder.
+
+#[test]
+fn each_strategy_can_be_asked_for() {
+    everyone(|scene| {
+        let view = scene.foreign("witness", Rung::View, "view/witness");
+        let overlay = scene.foreign("witness", Rung::Overlay, "overlay/witness");
+        let host = scene.fixture("witness-host", "host/witness-host");
+        let start = |strategy: &str, program: &Path| {
+            let report = scene.path("home/report");
+            let mut command = scene.say(&["run", "--strategy", strategy, text(program), "exe"]);
+            let output = command.env("XENO_REPORT", &report).output().unwrap();
+            assert!(output.status.success(), "{strategy}: {}", output.stderr.escape_ascii());
+            let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+            assert_eq!(report["rung"], strategy);
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(start("direct", &host), format!("{}\n", host.display()));
+        assert_eq!(start("view", &view), format!("{}\n", view.display()));
+        assert_eq!(start("overlay", &overlay), format!("{}\n", overlay.display()));
+        // The last rung's loss: the loader is what the kernel started.
+        let exe = start("loader", &overlay);
+        assert!(exe.contains("ld-linux"), "{exe}");
+        // What does not fit is refused with the reason.
+        let line = refuses(&mut scene.say(&["run", "--strategy", "view", text(&overlay)]), 126);
+        assert!(line.contains("view: something lies at the interpreter's path"), "{line}");
+        let line = refuses(&mut scene.say(&["run", "--strategy", "overlay", text(&view)]), 126);
+        assert!(line.contains("overlay: the interpreter's path is free"), "{line}");
+        let line = refuses(&mut scene.say(&["run", "--strategy", "direct", text(&overlay)]), 126);
+        assert!(line.contains("interpreter"), "{line}");
+    });
+}
+
+#[test]
+fn the_loader_rung_says_what_is_lost_and_keeps_arguments_and_environment() {
+    everyone(|scene| {
+        let program = scene.foreign("witness", Rung::Overlay, "app/witness");
+        let mut command = scene.say(&["run", "--strategy", "loader", text(&program), "args", "a b", ""]);
+        let output = command.output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}\0args\0a b\0\0", program.display()));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with("xeno: warning: started through its loader: /proc/self/exe is the loader"), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        let host = scene.fixture("witness-host", "host/witness-host");
+        let at_home = succeeds(scene.command(&host).arg("env"));
+        assert_eq!(succeeds_aloud(&mut scene.say(&["run", "--strategy", "loader", text(&program), "env"])), at_home);
+    });
+}
+
+/// Standard output of a success that may warn.
+fn succeeds_aloud(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", output.stderr.escape_ascii());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_dry_run_says_why_each_rung_was_taken_or_passed_over_and_starts_nothing() {
+    everywhere(|scene, rung| {
+        let program = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
+        let mark = scene.path(format!("home/{}", rung.name()));
+        let dry = succeeds(&mut scene.say(&["run", "--dry-run", text(&program), "write", text(&mark), "started"]));
+        assert!(!mark.exists());
+        assert_eq!(scene.cached("start"), [PathBuf::new(); 0], "nothing is remembered");
+        let steps: Vec<(&str, &str)> = dry
+            .lines()
+            .filter_map(|line| {
+                let (name, why) = line.get(3..)?.split_once(' ')?;
+                ["direct", "view", "overlay", "loader"].contains(&name).then_some((name, why.trim()))
+            })
+            .collect();
+        let names: Vec<&str> = steps.iter().map(|s| s.0).collect();
+        let expected: &[&str] = if rung == Rung::View { &["direct", "view"] } else { &["direct", "view", "overlay"] };
+        assert_eq!(names, expected, "{dry}");
+        assert!(steps.iter().all(|s| s.1.len() > 10), "{dry}");
+        assert!(dry.contains("     loses: "), "{dry}");
+        // A program that runs as it is needs no reason but that.
+        let host = scene.fixture("witness-host", "host/witness-host");
+        let dry = succeeds(&mut scene.say(&["run", "--dry-run", text(&host)]));
+        assert!(dry.contains("\n-> direct "), "{dry}");
+        // One that nothing can start: every rung says why, and the status says it too.
+        let other = scene.fixture("hello-aarch64-glibc-pie", "other/hello");
+        let output = scene.say(&["run", "--dry-run", text(&other)]).output().unwrap();
+        assert_eq!(output.status.code(), Some(126));
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 5);
+    });
+}
+
+#[test]
+fn starts_at_the_same_time_with_an_empty_store_all_succeed() {
+    everywhere(|scene, rung| {
+        let store = scene.path(format!("home/store-{}", rung.name()));
+        let program = scene.foreign("nix-hello", rung, format!("{}/nix-hello", rung.name()));
+        let children: Vec<_> = (0..8)
+            .map(|_| {
+                let mut command = scene.run(&program, &[]);
+                command.env("XENO_STORE", &store).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", output.stderr.escape_ascii());
+            assert!(output.stdout.starts_with(b"hello tls=42 ctor=1 libm=5 unwind=1 "), "{}", output.stdout.escape_ascii());
+            assert_eq!(output.stderr.escape_ascii().to_string(), "");
+        }
+        assert_eq!(support::leftovers(&store), [""; 0]);
+        assert_eq!(fs::read_dir(store.join("cache/loader")).unwrap().count(), 1);
+    });
+}
+
+#[test]
+fn what_xeno_keeps_is_the_users_alone_and_read_only() {
+    everywhere(|scene, rung| {
+        let program = scene.foreign("nix-hello", rung, format!("{}/nix-hello", rung.name()));
+        succeeds(&mut scene.run(&program, &[]));
+        for (kind, mode) in [("loader", 0o555), ("libraries", 0o444), ("start", 0o600)] {
+            let files = scene.cached(kind);
+            assert!(!files.is_empty(), "{kind}");
+            for file in files {
+                assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, mode, "{}", file.display());
+            }
+        }
+        assert_eq!(scene.leftovers(), [""; 0]);
+    });
+}
+
+#[test]
+fn another_users_memory_is_not_followed() {
+    if !is_root() {
+        return xeno_tests::skip("needs root, to be two users");
+    }
+    let Some(scene) = Scene::new(None) else { return };
+    let program = scene.foreign("nix-hello", Rung::Overlay, "app/nix-hello");
+    succeeds(&mut scene.run(&program, &[]));
+    assert!(recalls(&scene, &mut scene.run(&program, &[])));
+    for file in scene.cached("start") {
+        chown(file, Some(support::USER), None).unwrap();
+    }
+    assert!(!recalls(&scene, &mut scene.run(&program, &[])));
+}
+
+// inspect.
+
+#[test]
+fn inspect_says_in_one_sentence_whether_it_runs_here() {
+    everyone(|scene| {
+        let foreign = scene.foreign("nix-hello", Rung::Overlay, "app/nix-hello");
+        let output = succeeds(&mut scene.say(&["inspect", text(&foreign)]));
+        assert!(output.contains("\n  does not run here as it is: its interpreter /usr/store/"), "{output}");
+        assert!(output.contains("\n  `xeno run` starts it with this machine's own libraries\n"), "{output}");
+        let host = scene.fixture("witness-host", "host/witness-host");
+        let output = succeeds(&mut scene.say(&["inspect", text(&host)]));
+        assert!(output.contains("\n  runs here: "), "{output}");
+        let other = scene.fixture("hello-riscv64-glibc-pie", "other/hello");
+        let output = succeeds(&mut scene.say(&["inspect", text(&other)]));
+        assert!(output.contains("\n  does not run here: it is for riscv64"), "{output}");
+        assert!(!scene.store().exists(), "asking writes nothing");
+    });
+}
+
+#[test]
+fn inspect_shows_who_needs_what() {
+    everyone(|scene| {
+        let tree = scene.path("app");
+        copy(&xeno_tests::fixture("app-tree"), &tree);
+        let app = scene.foreign("app-tree/bin/app", Rung::Overlay, tree.join("bin/app"));
+        let output = succeeds(&mut scene.say(&["inspect", "--tree", text(&app)]));
+        let at = |needle: &str| output.lines().find(|l| l.trim_start().starts_with(needle)).map(|l| l.len() - l.trim_start().len());
+        let (app, dep) = (at("libapp.so.1 => ").unwrap(), at("libappdep.so.1 => ").unwrap());
+        assert!(dep > app, "{output}");
+    });
+}
+
+#[test]
+fn inspect_json_holds_the_documented_fields() {
+    everyone(|scene| {
+        let foreign = scene.foreign("nix-hello", Rung::Overlay, "app/nix-hello");
+        let output = succeeds(&mut scene.say(&["inspect", "--json", text(&foreign)]));
+        assert_eq!(output.lines().count(), 1);
+        let report: serde_json::Value = serde_json::from_str(&output).unwrap();
+        let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["native", "needs", "program", "resolution", "rung", "runs_here", "steps", "tree", "world"]);
+        assert_eq!(report["program"], text(&foreign));
+        assert_eq!(report["runs_here"], false);
+        assert_eq!(report["world"], "host");
+        assert_eq!(report["needs"]["needed"], serde_json::json!(["libm.so.6", "libgcc_s.so.1", "libc.so.6"]));
+        let resolution = &report["resolution"];
+        let keys: Vec<&str> = resolution.as_object().unwrap().keys().map(String::as_str).collect();
+        let expected = ["conflicts", "files", "libc_version", "libraries", "loader", "missing", "optional", "optional_missing"];
+        assert_eq!(keys, expected);
+        assert_eq!(resolution["missing"], serde_json::json!([]));
+        let names: Vec<&str> = resolution["libraries"].as_array().unwrap().iter().map(|l| l["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["libm.so.6", "libgcc_s.so.1", "libc.so.6"]);
+        for library in resolution["libraries"].as_array().unwrap() {
+            assert!(Path::new(library["path"].as_str().unwrap()).is_file(), "{library}");
+            assert_eq!(library["origin"], "host");
+            assert_ne!(library["rule"], "");
+        }
+    });
+}
