@@ -80,7 +80,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) offline: bool,
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROG [ARG]...")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROG [ARG]...")]
     pub(crate) command: Vec<OsString>,
 }
 

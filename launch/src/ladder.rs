@@ -4,11 +4,13 @@ use crate::error::{Error, Kind};
 use crate::materials::{Inside, Materials};
 use crate::program::{self, Program};
 use crate::report::Report;
+use crate::room::{self, Room};
 use crate::rung::{Rung, Step};
 use crate::start::Start;
 use resolver::answer::{self, Answer, Native, World};
 use resolver::elf;
 use resolver::needs::Libc;
+use resolver::provider::LibcSet;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -52,6 +54,9 @@ impl fmt::Display for Decision {
             writeln!(f, "{step}")?;
         }
         let Some(start) = &self.start else { return Ok(()) };
+        for top in &start.extend {
+            writeln!(f, "     carry over the entries of {} one by one", top.display())?;
+        }
         for (path, target) in &start.links {
             writeln!(f, "     link {} -> {}", path.display(), target.display())?;
         }
@@ -162,23 +167,25 @@ impl Climb<'_> {
             return Ok(Verdict::Pass(why));
         }
         let resolution = &self.q.answer.resolution;
-        let program = self.q.program.binary();
+        let mut program = self.q.program.binary().to_owned();
         let mut start = Start { rung: if overlay { Rung::Overlay } else { Rung::View }, ..Start::direct() };
         if let Some(missing) = self.missing_script_interpreter() {
             let Some(stand_in) = program::stand_in(missing, self.q.search_path) else {
                 return Ok(Verdict::Pass(format!("no directory of PATH has a {}", missing.display())));
             };
-            if !can_be_added(missing) {
+            if !start.make_room(missing) {
                 return Ok(Verdict::Pass(format!(
                     "{} lies below a directory of the host's, where nothing can be added",
                     missing.display()
                 )));
             }
+            // The stand-in may be foreign itself: it is the one that needs a loader.
+            program = std::fs::canonicalize(&stand_in).unwrap_or_else(|_| stand_in.clone());
             start.links.push((missing.to_owned(), stand_in));
         }
         let why = match (&resolution.libc_set, resolution.needs.interpreter.as_deref()) {
             (Some(set), Some(interpreter)) => {
-                let free = can_be_added(Path::new(interpreter));
+                let free = room::at(Path::new(interpreter)) != Room::Taken;
                 if free == overlay {
                     let why = if free {
                         "the interpreter's path is free: view does it"
@@ -191,7 +198,8 @@ impl Climb<'_> {
                 let copy = self.materials.loader(&set.loader, &inside)?;
                 start.links.push((PathBuf::from(&inside.loader), copy));
                 start.links.push((PathBuf::from(&inside.libraries), self.materials.libraries(resolution, set.libc)?));
-                if let Some(why) = self.cover(&mut start, &inside, set.libc, program)? {
+                self.add_data(&mut start, set);
+                if let Some(why) = self.cover(&mut start, &inside, set.libc, &program)? {
                     return Ok(Verdict::Pass(why));
                 }
                 let world = match resolution.libc_set.as_ref().map(|s| s.version.as_str()) {
@@ -215,6 +223,19 @@ impl Climb<'_> {
         Ok(Verdict::Take(start, why))
     }
 
+    /// The data that libc looks for at paths compiled into it, and that must be of its own build: gconv
+    /// modules and locales. Added where the host has none at those paths; where it has, its own are
+    /// found, as no directory of the host's is ever hidden.
+    fn add_data(&self, start: &mut Start, set: &LibcSet) {
+        for directory in [&set.gconv, &set.locale].into_iter().flatten() {
+            if let Some(home) = room::path_at_home(directory)
+                && start.make_room(&home)
+            {
+                start.links.push((home, directory.clone()));
+            }
+        }
+    }
+
     /// Gives the program and every executable of its tree that needs it a loader: a link where its interpreter's path is free, else
     /// a copy over it. Returns the reason if the program itself cannot be covered.
     fn cover(&self, start: &mut Start, inside: &Inside, libc: Libc, program: &Path) -> Result<Option<String>, Error> {
@@ -225,7 +246,7 @@ impl Climb<'_> {
             let Ok(needs) = elf::load(path) else { continue };
             let Some(interpreter) = needs.interpreter.as_deref().filter(|_| needs.libc() == Some(libc)) else { continue };
             let interpreter = Path::new(interpreter);
-            if can_be_added(interpreter) {
+            if start.make_room(interpreter) {
                 if linked.insert(interpreter.to_owned()) {
                     start.links.push((interpreter.to_owned(), PathBuf::from(&inside.loader)));
                 }
@@ -305,6 +326,9 @@ impl Climb<'_> {
         for library in &resolution.libraries {
             watch(&library.path);
         }
+        for top in start.iter().flat_map(|s| s.extend.iter()) {
+            watch(top);
+        }
         // A file added to or removed from the tree changes its directory.
         self.q.answer.tree.directories.iter().for_each(|d| watch(d));
         for (copy, over) in start.iter().flat_map(|s| s.binds.iter()) {
@@ -320,13 +344,6 @@ impl Climb<'_> {
     }
 }
 
-/// Whether a private root can hold this path: its first component is none of the host's.
-fn can_be_added(path: &Path) -> bool {
-    let mut components = path.components().skip(1);
-    let Some(first) = components.next() else { return false };
-    path.is_absolute() && components.next().is_some() && std::fs::symlink_metadata(Path::new("/").join(first)).is_err()
-}
-
 fn older_than_2_33(version: &str) -> bool {
     let mut numbers = version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (2, 33) && !version.is_empty()
@@ -335,14 +352,6 @@ fn older_than_2_33(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_new_top_level_entry_can_be_added() {
-        assert!(can_be_added(Path::new("/no-such-top-level/store/ld.so")));
-        assert!(!can_be_added(Path::new("/etc/no-such-file")));
-        assert!(!can_be_added(Path::new("/no-such-top-level")));
-        assert!(!can_be_added(Path::new("relative/ld.so")));
-    }
 
     #[test]
     fn argv0_is_an_option_since_glibc_2_33() {
