@@ -14,6 +14,7 @@ pub mod materials;
 pub mod memory;
 pub mod program;
 pub mod report;
+pub mod room;
 pub mod rung;
 pub mod start;
 

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use store::cache::Cache;
 
 /// First field; changes whenever the meaning of the rest does.
-const VERSION: &[u8] = b"xeno start 1";
+const VERSION: &[u8] = b"xeno start 2";
 /// The subdirectory of the cache.
 const KIND: &str = "start";
 /// The largest memory that is read, bytes.
@@ -96,6 +96,11 @@ pub fn store(cache: &Cache, key: &Key, start: &Start, watched: &[PathBuf], repor
             field(b.as_os_str().as_bytes());
         }
     }
+    for top in &start.extend {
+        field(b"extend");
+        field(top.as_os_str().as_bytes());
+        field(b"");
+    }
     for word in &start.loader {
         field(b"loader");
         field(word.as_bytes());
@@ -141,6 +146,7 @@ fn parse(bytes: &[u8]) -> Option<Start> {
         let path = |b: &[u8]| PathBuf::from(OsStr::from_bytes(b));
         match tag {
             b"link" => start.links.push((path(first), path(second))),
+            b"extend" => start.extend.push(path(first)),
             b"bind" => start.binds.push((path(first), path(second))),
             b"loader" => start.loader.push(OsString::from(OsStr::from_bytes(first))),
             b"file" if Stamp::text(Stamp::of(&path(first))).as_bytes() == second => {}
@@ -166,6 +172,7 @@ mod tests {
     fn start() -> Start {
         Start {
             rung: Rung::Overlay,
+            extend: vec!["/usr".into()],
             links: vec![("/.xeno/64.so".into(), "/s/ld.so".into())],
             binds: vec![("/c/copy".into(), "/app/it's a\nname".into())],
             loader: vec!["/ld.so".into(), "--argv0".into()],

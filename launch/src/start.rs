@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub struct Start {
     /// The rung.
     pub rung: Rung,
+    /// Top-level directories of the host to which something is added.
+    pub extend: Vec<PathBuf>,
     /// Links the private root has beside the host's entries: path and target.
     pub links: Vec<(PathBuf, PathBuf)>,
     /// Copies that hide originals: copy and original.
@@ -24,7 +26,7 @@ pub struct Start {
 impl Start {
     /// Starting without any help.
     pub fn direct() -> Start {
-        Start { rung: Rung::Direct, links: Vec::new(), binds: Vec::new(), loader: Vec::new() }
+        Start { rung: Rung::Direct, extend: Vec::new(), links: Vec::new(), binds: Vec::new(), loader: Vec::new() }
     }
 
     /// The private root this start needs; `None` on the rungs that need none.
@@ -33,6 +35,9 @@ impl Start {
             return None;
         }
         let mut root = PrivateRoot::new();
+        for top in &self.extend {
+            root.extend(top);
+        }
         for (path, target) in &self.links {
             root.symlink(path, target);
         }

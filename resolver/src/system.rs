@@ -70,7 +70,7 @@ impl System {
 }
 
 /// `$LIB` is compiled into the loader next to its directories.
-fn lib_token(arch: Arch, directories: &[PathBuf]) -> String {
+pub(crate) fn lib_token(arch: Arch, directories: &[PathBuf]) -> String {
     let under_root = |d: &PathBuf| d.strip_prefix("/").ok().map(|d| d.display().to_string().trim_end_matches('/').to_owned());
     let multiarch = arch.multiarch().map(|m| format!("lib/{m}"));
     directories

@@ -74,7 +74,7 @@ impl Walk<'_, '_> {
         for (name, asker) in wanted {
             if !name.contains('/') && !self.is_loaded(&name) && seen.insert(name.clone()) {
                 let hit = self.look_up(&name, asker);
-                slots.push(Slot { name, asker, hit });
+                slots.push(Slot { name, asker, hit, preload: false });
             }
         }
         self.ask_providers(&mut slots);

@@ -207,10 +207,7 @@ impl Walk<'_, '_> {
     }
 
     fn tokens<'n>(&'n self, node: &'n Node) -> Tokens<'n> {
-        let lib = match &self.search.backing {
-            Backing::Native(system) => system.lib.as_str(),
-            Backing::Pool { .. } => "lib",
-        };
+        let lib = self.lib.as_str();
         Tokens { origin: node.path.parent().unwrap_or(Path::new("/")), lib, platform: self.arch.platform().unwrap_or("") }
     }
 

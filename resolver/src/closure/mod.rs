@@ -3,12 +3,14 @@
 //! an installed loader's cache and directories end, a private root's answer ([`Search::pool`]) begins.
 
 use crate::arch::Arch;
+use crate::builtin;
 use crate::elf::LoadError;
 use crate::files::{Files, Found};
+use crate::map::Mapped;
 use crate::needs::{Libc, Needs};
 use crate::provider::{LibcSet, Origin, Provider};
 use crate::resolution::{Library, Missing, Resolution, Rule};
-use crate::system::System;
+use crate::system::{self, System};
 use crate::tree::Tree;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -82,12 +84,16 @@ struct Slot {
     name: String,
     asker: usize,
     hit: Hit,
+    /// `LD_PRELOAD` asks for it.
+    preload: bool,
 }
 
 struct Walk<'a, 's> {
     search: &'s Search<'a>,
     arch: Arch,
     libc: Libc,
+    /// What `$LIB` stands for, which is compiled into the loader.
+    lib: String,
     nodes: Vec<Node>,
     /// Every name that a loaded object answers to.
     names: HashMap<String, usize>,
@@ -173,12 +179,21 @@ impl<'a, 's> Walk<'a, 's> {
             loader_names.extend(needs.soname.clone());
         }
         let arch = needs.arch;
+        let lib = match &search.backing {
+            Backing::Native(system) => system.lib.clone(),
+            Backing::Pool { set, .. } => {
+                let strings = Mapped::open(&set.loader).ok().and_then(|bytes| builtin::glibc(&bytes));
+                let directories: Vec<PathBuf> = strings.into_iter().flat_map(|s| s.directories).map(PathBuf::from).collect();
+                system::lib_token(arch, &directories)
+            }
+        };
         let program =
             Node { name: display_name(program), path: program.to_owned(), needs, loader: None, rule: Rule::Path, origin: Origin::OwnTree };
         Walk {
             search,
             arch,
             libc,
+            lib,
             nodes: vec![program],
             names: HashMap::new(),
             loader_names,
@@ -217,14 +232,19 @@ impl<'a, 's> Walk<'a, 's> {
             if self.is_loaded(&name) || !seen.insert(name.clone()) {
                 continue;
             }
+            let preload = position < preloaded;
             let mut hit = self.look_up(&name, asker);
-            if let (true, Hit::File(_, _, rule, _)) = (position < preloaded, &mut hit) {
+            if let (true, Hit::File(_, _, rule, _)) = (preload, &mut hit) {
                 *rule = Rule::Preload;
             }
-            slots.push(Slot { name, asker, hit });
+            slots.push(Slot { name, asker, hit, preload });
         }
         self.ask_providers(&mut slots);
         for slot in slots {
+            // What cannot be preloaded is left out with a message (elf/rtld.c, do_preload).
+            if slot.preload && !matches!(slot.hit, Hit::File(..)) {
+                continue;
+            }
             self.load(slot);
         }
         start..self.nodes.len()
