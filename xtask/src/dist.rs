@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: what is shipped, in `target/dist`: the static `xeno` and a `config.toml`.
+//! `cargo xtask dist`: what is shipped, in `target/dist`: the static `xeno`, a `config.toml`, man pages
+//! and completions.
 //! Mirrors come from build variables; the source names none.
 
 use crate::process;
@@ -23,7 +24,21 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     place(&directory.join("xeno"), &fs::read(&built).with_context(|| format!("read {}", built.display()))?, true)?;
     let values = MIRRORS.iter().map(|(_, variable)| std::env::var(variable).ok()).collect::<Vec<_>>();
     place(&directory.join("config.toml"), config(&values)?.as_bytes(), false)?;
+    documents(&directory)?;
     println!("dist: {}", directory.display());
+    Ok(())
+}
+
+/// Man pages and completions, from the one command definition: the program writes its own.
+fn documents(directory: &Path) -> Result<()> {
+    let xeno = directory.join("xeno");
+    let man = directory.join("man");
+    fs::create_dir_all(&man).with_context(|| format!("create {}", man.display()))?;
+    process::run(Command::new(&xeno).arg("man").arg(&man))?;
+    for (shell, name) in [("bash", "xeno.bash"), ("zsh", "_xeno"), ("fish", "xeno.fish")] {
+        let text = process::output(Command::new(&xeno).args(["completions", shell]))?;
+        place(&directory.join("completions").join(name), text.as_bytes(), false)?;
+    }
     Ok(())
 }
 
