@@ -156,7 +156,7 @@ pub(crate) fn man(directory: &std::path::Path) -> Result<u8, Failure> {
         let mut page = Vec::new();
         // clap wants a name that lives for ever; a process that writes four pages can afford it.
         let title: &'static str = Box::leak(name.clone().into_boxed_str());
-        clap_mangen::Man::new(command.name(title)).render(&mut page).map_err(failed)?;
+        clap_mangen::Man::new(command.name(title).bin_name(name.replacen('-', " ", 1))).render(&mut page).map_err(failed)?;
         store::atomic::write_file(&directory.join(format!("{name}.1")), &page, 0o644).map_err(Failure::from)?;
     }
     Ok(0)

@@ -24,6 +24,16 @@ pub(crate) fn loader_variables() -> [OsString; 2] {
     ["LD_LIBRARY_PATH", "LD_PRELOAD"].map(|name| env::var_os(name).unwrap_or_default())
 }
 
+/// Every variable that configures where libraries come from, joined: part of the question as well.
+pub(crate) fn configuration() -> OsString {
+    let mut out = OsString::new();
+    for name in ["XENO_CONFIG", "XENO_DEBIAN_MIRROR", "XENO_DEBIAN_SECURITY_MIRROR", "XENO_DEBIAN_SUITES", "XENO_DEBIAN_KEYRING"] {
+        out.push(env::var_os(name).unwrap_or_default());
+        out.push("\n");
+    }
+    out
+}
+
 /// The directories that are nobody's own.
 pub(crate) fn shared_directories() -> Shared {
     let home = env::var_os("HOME").map(PathBuf::from);

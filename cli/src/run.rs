@@ -35,8 +35,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let root = StoreRoot::choose(&Places::from_env())?;
     let cache = Cache::at(root.cache_dir());
     let key = key(args, &program, &word, root.path());
+    let pinned = args.lock.as_ref().is_none_or(|lock| lock.exists());
     if !args.dry_run
-        && args.lock.is_none()
+        && pinned
         && let Some(start) = memory::recall(&cache, &key)
     {
         report(|| memory::recall_report(&cache, &key))?;
@@ -70,8 +71,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     report(|| Some(decision.report.clone()))?;
     let Some(start) = &decision.start else { return Err(refusal(&program, &answer, &decision)) };
     announce(start, &decision);
-    if args.lock.is_none()
-        && let Err(e) = memory::store(&cache, &key, start, &decision.watched, &decision.report)
+    let mut watched = decision.watched.clone();
+    watched.extend(args.lock.clone());
+    watched.extend(store::config::Config::from_env()?.files);
+    // An answer that a source could not contribute to is good for once.
+    if answer.resolution.failures.is_empty()
+        && let Err(e) = memory::store(&cache, &key, start, &watched, &decision.report)
     {
         log::info!("{e}");
     }
@@ -97,7 +102,11 @@ fn key(args: &RunArgs, program: &Program, word: &OsStr, store: &Path) -> Key {
     let [library_path, preload] = environment::loader_variables();
     let strategy = args.strategy.map_or("", Rung::name);
     let user = nix::unistd::geteuid().to_string();
+    let lock = args.lock.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).unwrap_or_default();
+    let variables = environment::configuration();
     Key::new(&[
+        variables.as_os_str(),
+        lock.as_os_str(),
         program.real.as_os_str(),
         word,
         library_path.as_os_str(),

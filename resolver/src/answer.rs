@@ -219,6 +219,7 @@ fn empty(program: &Path, needs: Needs) -> Answer {
         missing: Vec::new(),
         optional_missing: Vec::new(),
         conflicts: Vec::new(),
+        failures: Vec::new(),
     };
     Answer {
         native: Native::Static,

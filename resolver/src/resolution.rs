@@ -155,6 +155,8 @@ pub struct Resolution {
     pub optional_missing: Vec<Missing>,
     /// Facts that contradict each other.
     pub conflicts: Vec<Conflict>,
+    /// What providers said that could not be asked: with them the answer might have been fuller.
+    pub failures: Vec<String>,
 }
 
 impl Resolution {

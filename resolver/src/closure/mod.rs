@@ -131,6 +131,7 @@ pub fn resolve(program: &Path, search: &Search<'_>) -> Result<Resolution, LoadEr
         missing: Vec::new(),
         optional_missing: Vec::new(),
         conflicts: Vec::new(),
+        failures: Vec::new(),
     };
     if needs.kind.is_static() {
         answer.libc_set = None;
@@ -143,6 +144,7 @@ pub fn resolve(program: &Path, search: &Search<'_>) -> Result<Resolution, LoadEr
     answer.conflicts = walk.conflicts();
     walk.optional();
     answer.optional_missing = std::mem::take(&mut walk.missing);
+    answer.failures = walk.failures.values().cloned().collect();
     let mut aliases: Vec<Vec<String>> = vec![Vec::new(); walk.nodes.len()];
     for (name, index) in &walk.names {
         if let Some(list) = aliases.get_mut(*index) {
