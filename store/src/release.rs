@@ -6,6 +6,9 @@ use crate::error::{Error, Kind, Result};
 use crate::nar::parse_sha256;
 use std::collections::BTreeMap;
 
+/// How far a mirror's clock may be ahead of ours, seconds; apt's `Acquire::Max-FutureTime` is the same.
+const CLOCK_SKEW: i64 = 10;
+
 /// Most entries a Release file may list; Debian's have about 1,500.
 const MAX_ENTRIES: usize = 100_000;
 
@@ -107,7 +110,7 @@ impl Release {
         Err(Error::new(Kind::Signature, "verify", subject, cause, "use another mirror"))
     }
 
-    /// Refuses a file past its `Valid-Until`; one without is good for ever.
+    /// Refuses a file past its `Valid-Until` (one without is good for ever) and one of the future.
     ///
     /// # Errors
     /// [`Kind::Expired`], naming both dates.
@@ -119,6 +122,13 @@ impl Release {
                 subject,
                 format!("it was valid until {}, and now is {}", format_date(until), format_date(now)),
                 "use a mirror that is kept up to date, or correct this machine's clock",
+            )),
+            _ if self.date > now.saturating_add(CLOCK_SKEW) => Err(Error::new(
+                Kind::Expired,
+                "verify",
+                subject,
+                format!("it is dated {}, and now is {}", format_date(self.date), format_date(now)),
+                "correct this machine's clock",
             )),
             _ => Ok(()),
         }
@@ -212,6 +222,14 @@ SHA256:
         let error = release.check_valid(1_755_335_791, "InRelease").unwrap_err();
         assert_eq!(error.kind(), Kind::Expired);
         assert_eq!(error.cause(), "it was valid until 2025-08-16 09:16:30 UTC, and now is 2025-08-16 09:16:31 UTC");
+    }
+
+    #[test]
+    fn one_of_the_future_is_refused_beyond_the_skew_of_clocks() {
+        let release = Release::parse(TEXT, "t").unwrap();
+        assert!(release.check_valid(1_754_730_990 - CLOCK_SKEW, "t").is_ok());
+        let error = release.check_valid(1_754_730_989 - CLOCK_SKEW, "t").unwrap_err();
+        assert_eq!((error.kind(), error.remedy()), (Kind::Expired, "correct this machine's clock"));
     }
 
     #[test]
