@@ -1,6 +1,6 @@
 //! A failure as the person sees it: one line, and an exit status that `env`(1) would give.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// What went wrong and with which status to say so.
 #[derive(Debug)]
@@ -24,9 +24,25 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One line, whatever a hostile file name contains.
-        for c in self.message.chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        OneLine(&self.message).fmt(f)
+    }
+}
+
+/// Shows a text as one line without control characters, whatever a hostile name in it contains.
+pub(crate) struct OneLine<T>(pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaping(f), "{}", self.0)
+    }
+}
+
+struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if c.is_control() { write!(self.0, "{}", c.escape_default())? } else { self.0.write_char(c)? }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use crate::args::InspectArgs;
 use crate::environment;
-use crate::failure::Failure;
+use crate::failure::{Failure, OneLine};
 use anstyle::{AnsiColor, Style};
 use launch::program::Program;
 use launch::report::Report;
@@ -64,6 +64,11 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// One line that shows names found in files.
+fn say(line: std::fmt::Arguments<'_>) {
+    anstream::println!("{}", OneLine(line));
+}
+
 fn heading(program: &Program, needs: &Needs, answer: &Answer) {
     let (good, bad) = (Style::new().fg_color(Some(AnsiColor::Green.into())), Style::new().fg_color(Some(AnsiColor::Red.into())));
     let kind = match needs.kind {
@@ -80,21 +85,21 @@ fn heading(program: &Program, needs: &Needs, answer: &Answer) {
         None => "",
     };
     if let Some(script) = &program.script {
-        anstream::println!("{}: script for {}", program.exec.display(), script.interpreter.display());
+        say(format_args!("{}: script for {}", program.exec.display(), script.interpreter.display()));
     }
-    anstream::println!("{}: {} {kind}{libc}", program.binary().display(), needs.arch);
+    say(format_args!("{}: {} {kind}{libc}", program.binary().display(), needs.arch));
     if let Some(interpreter) = &needs.interpreter {
-        anstream::println!("  interpreter  {interpreter}");
+        say(format_args!("  interpreter  {interpreter}"));
     }
     for (label, path) in [("RPATH", &needs.rpath), ("RUNPATH", &needs.runpath)] {
         if let Some(path) = path {
-            anstream::println!("  {label:<11}  {path}");
+            say(format_args!("  {label:<11}  {path}"));
         }
     }
     if let Some(root) = &answer.tree.root {
-        anstream::println!("  own tree     {}{}", root.display(), if answer.tree.truncated { " (too large, seen in part)" } else { "" });
+        say(format_args!("  own tree     {}{}", root.display(), if answer.tree.truncated { " (too large, seen in part)" } else { "" }));
     }
-    let sentence = answer::sentence(&answer.native);
+    let sentence = OneLine(answer::sentence(&answer.native));
     match (&answer.native, answer.world) {
         (Native::Static | Native::Runs, _) => anstream::println!("  {good}runs here{good:#}: {sentence}"),
         (_, World::Host) if answer.resolution.is_complete() => {
@@ -120,21 +125,21 @@ fn list(answer: &Answer) {
     let resolution = &answer.resolution;
     if let Some(set) = &resolution.libc_set {
         let version = if set.version.is_empty() { String::new() } else { format!(" (libc {})", set.version) };
-        anstream::println!("  loader       {}{version}", set.loader.display());
+        say(format_args!("  loader       {}{version}", set.loader.display()));
     }
     for (title, libraries) in [("needs", &resolution.libraries), ("may open", &resolution.optional)] {
         if !libraries.is_empty() {
-            anstream::println!("  {title}:");
+            say(format_args!("  {title}:"));
         }
         for library in libraries {
-            anstream::println!("    {:<28} {}  ({})", library.name, library.path.display(), origin(library));
+            say(format_args!("    {:<28} {}  ({})", library.name, library.path.display(), origin(library)));
         }
     }
 }
 
 fn tree(resolution: &Resolution) {
     let program = resolution.program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    anstream::println!("  {program}");
+    say(format_args!("  {program}"));
     branch(resolution, &program, 2);
 }
 
@@ -142,11 +147,11 @@ fn tree(resolution: &Resolution) {
 /// cycle is walked.
 fn branch(resolution: &Resolution, asker: &str, depth: usize) {
     for library in resolution.libraries.iter().filter(|l| l.needed_by == asker) {
-        anstream::println!("{:indent$}{} => {}  ({})", "", library.name, library.path.display(), origin(library), indent = depth * 2);
+        say(format_args!("{:indent$}{} => {}  ({})", "", library.name, library.path.display(), origin(library), indent = depth * 2));
         branch(resolution, &library.name, depth + 1);
     }
     for missing in resolution.missing.iter().filter(|m| m.needed_by == asker) {
-        anstream::println!("{:indent$}{} => not found", "", missing.name, indent = depth * 2);
+        say(format_args!("{:indent$}{} => not found", "", missing.name, indent = depth * 2));
     }
 }
 
@@ -156,10 +161,10 @@ fn faults(answer: &Answer, debian: Option<&Debian>) {
         for m in missing {
             let known = debian.and_then(|d| d.lookup(&m.name, resolution.needs.arch).into_iter().next());
             let reason = known.map_or_else(|| m.reason.clone(), |c| format!("{} of {} has it, `xeno run` fetches it", c.package, c.suite));
-            anstream::println!("  {title}: {} (needed by {}): {reason}", m.name, m.needed_by);
+            say(format_args!("  {title}: {} (needed by {}): {reason}", m.name, m.needed_by));
         }
     }
     for conflict in &resolution.conflicts {
-        anstream::println!("  conflict: {conflict}");
+        say(format_args!("  conflict: {conflict}"));
     }
 }

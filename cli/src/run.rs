@@ -2,7 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::environment;
-use crate::failure::Failure;
+use crate::failure::{Failure, OneLine};
 use crate::progress::Show;
 use launch::ladder::{self, Decision, Question};
 use launch::materials::Materials;
@@ -10,7 +10,7 @@ use launch::memory::{self, Key};
 use launch::program::Program;
 use launch::rung::Rung;
 use launch::start::Start;
-use resolver::answer::{self, Answer, Extent, Native, Sources};
+use resolver::answer::{self, Answer, Extent, Native, Sources, World};
 use resolver::elf;
 use resolver::files::Files;
 use resolver::machine;
@@ -204,7 +204,13 @@ fn refusal(program: &Program, answer: &Answer, decision: &Decision) -> Failure {
     let resolution = &answer.resolution;
     let why = match &answer.native {
         Native::OtherMachine { .. } => format!("{}; run it under an emulator such as qemu-user", answer::sentence(&answer.native)),
-        _ if !resolution.is_complete() => format!("{}; `xeno inspect` shows the rest", answer::first_fault(resolution)),
+        _ if !resolution.is_complete() => {
+            // A missing library says itself why the archive has none; a symbol version cannot: the last
+            // world that was passed over after this machine's own is the archive's.
+            let archive = answer.passed_over.last().filter(|_| answer.world == World::Host && resolution.missing.is_empty());
+            let archive = archive.map(|why| format!(", and the archive did not help: {why}")).unwrap_or_default();
+            format!("{}{archive}; `xeno inspect` shows the rest", answer::first_fault(resolution))
+        }
         _ => match decision.steps.iter().find(|s| !s.why.starts_with("--strategy")) {
             Some(step) => format!("{}: {}; `--dry-run` shows every way that was tried", step.rung, step.why),
             None => "no way of starting it was left; drop --strategy".to_owned(),
@@ -215,9 +221,9 @@ fn refusal(program: &Program, answer: &Answer, decision: &Decision) -> Failure {
 
 /// `--dry-run`.
 fn print(program: &Program, answer: &Answer, decision: &Decision) {
-    anstream::println!("{}: {}", program.exec.display(), answer::sentence(&answer.native));
+    anstream::println!("{}", OneLine(format_args!("{}: {}", program.exec.display(), answer::sentence(&answer.native))));
     for reason in answer.passed_over.iter().skip(1) {
-        anstream::println!("  {reason}");
+        anstream::println!("  {}", OneLine(reason));
     }
     anstream::print!("{decision}");
 }

@@ -50,25 +50,27 @@ pub struct Decision {
 
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut say = |line: String| {
+            // A line stays one, whatever the names in it contain.
+            let shown: String = line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+            writeln!(f, "{shown}")
+        };
         for step in &self.steps {
-            writeln!(f, "{step}")?;
+            say(step.to_string())?;
         }
         let Some(start) = &self.start else { return Ok(()) };
-        for top in &start.extend {
-            writeln!(f, "     carry over the entries of {} one by one", top.display())?;
-        }
         for (path, target) in &start.links {
-            writeln!(f, "     link {} -> {}", path.display(), target.display())?;
+            say(format!("     link {} -> {}", path.display(), target.display()))?;
         }
         for (copy, over) in &start.binds {
-            writeln!(f, "     bind {} read-only over {}", copy.display(), over.display())?;
+            say(format!("     bind {} read-only over {}", copy.display(), over.display()))?;
         }
         if !start.loader.is_empty() {
             let words: Vec<_> = start.loader.iter().map(|w| w.to_string_lossy()).collect();
-            writeln!(f, "     start {} PROG", words.join(" "))?;
+            say(format!("     start {} PROG", words.join(" ")))?;
         }
         for loss in &self.losses {
-            writeln!(f, "     loses: {loss}")?;
+            say(format!("     loses: {loss}"))?;
         }
         Ok(())
     }

@@ -170,7 +170,8 @@ pub fn answer(
         None => (World::Archive, unanswered(program, &needs, libc, refusal.as_ref())),
     };
     if let (Some(refusal), false) = (&refusal, resolution.is_complete()) {
-        for missing in &mut resolution.missing {
+        // The loader itself: its reason is the refusal.
+        for missing in resolution.missing.iter_mut().filter(|m| m.reason != refusal.message) {
             missing.reason = format!("{}, and the archive could not be asked: {}", missing.reason, refusal.message);
         }
     }

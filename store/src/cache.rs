@@ -27,6 +27,8 @@ impl Cache {
     fn directory(&self, kind: &str) -> Result<PathBuf> {
         let directory = self.root.join(kind);
         fs::create_dir_all(&directory).map_err(|e| Error::io("create", &directory, e))?;
+        // Whoever writes clears away what a killed process left in the same place.
+        atomic::sweep(&directory, None);
         Ok(directory)
     }
 

@@ -168,7 +168,7 @@ fn closed_standard_descriptors_stay_closed() {
 /// Starts a program with raw environment entries.
 fn with_environment(scene: &Scene, entries: &[&[u8]], words: &[&Path]) -> Vec<u8> {
     let starter = std::env::current_exe().unwrap().parent().unwrap().join("../examples/start_with");
-    let own = scene.path("bin/start_with");
+    let own = scene.path("tool/start_with");
     if !own.exists() {
         copy(&starter, &own);
     }
@@ -434,7 +434,8 @@ fn declared_and_guessed_dlopens_are_answered() {
         let none = succeeds(&mut scene.run(&program, &[]));
         assert!(none.starts_with("libz none: libq.so.1: cannot open shared object file"), "{none}");
         // Added after the first start: noticed.
-        copy(&xeno_tests::fixture("wrong-class/lib64/libfoo.so.1"), &tree.join("lib/libq.so.1"));
+        let library = fs::read(xeno_tests::fixture("wrong-class/lib64/libfoo.so.1")).unwrap();
+        scene.program(&replaced(&library, b"libfoo.so.1\0", b"libq.so.1\0\0\0"), &tree.join("lib/libq.so.1"));
         let some = succeeds(&mut scene.run(&program, &[]));
         assert!(some.contains("undefined symbol: zlibVersion"), "the library was not found: {some}");
     });

@@ -63,9 +63,10 @@ impl Scene {
         let dir = tempfile::Builder::new().prefix("xeno-e2e-").tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let scene = Scene { dir, user };
-        copy(&xeno, &scene.path("bin/xeno"));
+        // Not in a `bin`: the scene is no unpacked package.
+        copy(&xeno, &scene.path("tool/xeno"));
         fs::create_dir(scene.path("home")).unwrap();
-        for path in [scene.path("home"), scene.path("bin"), scene.path("")] {
+        for path in [scene.path("home"), scene.path("tool"), scene.path("")] {
             chown(path, user, user).unwrap();
         }
         Some(scene)
@@ -87,7 +88,7 @@ impl Scene {
     }
 
     pub fn xeno(&self) -> PathBuf {
-        self.path("bin/xeno")
+        self.path("tool/xeno")
     }
 
     pub fn store(&self) -> PathBuf {
@@ -228,7 +229,8 @@ pub fn refused(what: &str, output: &Output, status: i32) -> String {
     let stderr = stderr.strip_suffix('\n').unwrap();
     // Progress, and what the host's own configuration is told.
     let other = ["xeno: fetching ", "xeno: warning: ", "xeno: apt on this machine "];
-    let lines: Vec<&str> = stderr.split('\n').filter(|line| !other.iter().any(|start| line.starts_with(start))).collect();
+    let progress = |line: &str| other.iter().any(|start| line.starts_with(start)) || line.ends_with(": it is left out");
+    let lines: Vec<&str> = stderr.split('\n').filter(|line| !progress(line)).collect();
     let [line] = lines[..] else { panic!("{what}: not one line:\n{stderr}") };
     let (start, rest) = line.split_once(": ").unwrap_or(("", ""));
     assert_eq!(start, "xeno", "{what}\n{line}");
