@@ -140,18 +140,20 @@ fn list(answer: &Answer) {
 fn tree(resolution: &Resolution) {
     let program = resolution.program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     say(format_args!("  {program}"));
-    branch(resolution, &program, 2);
+    branch(resolution, &program, 0, 2);
 }
 
-/// Each library stands below the object that asked for it first, so none is printed twice and no
-/// cycle is walked.
-fn branch(resolution: &Resolution, asker: &str, depth: usize) {
-    for library in resolution.libraries.iter().filter(|l| l.needed_by == asker) {
-        say(format_args!("{:indent$}{} => {}  ({})", "", library.name, library.path.display(), origin(library), indent = depth * 2));
-        branch(resolution, &library.name, depth + 1);
+/// Each library stands below the object that asked for it first. Who asks comes before what is asked
+/// for, so looking only at what follows ends even if a name occurs twice.
+fn branch(resolution: &Resolution, asker: &str, after: usize, depth: usize) {
+    // Deeper than this, the end of the line says more than its indentation.
+    let indent = depth.min(40) * 2;
+    for (index, library) in resolution.libraries.iter().enumerate().skip(after).filter(|(_, l)| l.needed_by == asker) {
+        say(format_args!("{:indent$}{} => {}  ({})", "", library.name, library.path.display(), origin(library)));
+        branch(resolution, &library.name, index + 1, depth + 1);
     }
     for missing in resolution.missing.iter().filter(|m| m.needed_by == asker) {
-        say(format_args!("{:indent$}{} => not found", "", missing.name, indent = depth * 2));
+        say(format_args!("{:indent$}{} => not found", "", missing.name));
     }
 }
 

@@ -43,7 +43,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "[--rounds N] [--execs N] [--cpu N] [--only GROUP] [--raw]",
+        arguments: "[--rounds N] [--execs N] [--cpu N] [--only GROUP]",
         help: "interleaved timings against native starts and peers, with targets",
         run: bench::run,
     },

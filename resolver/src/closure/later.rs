@@ -4,7 +4,7 @@ use super::{Backing, Hit, Node, Slot, Walk, display_name};
 use crate::files::Found;
 use crate::hints;
 use crate::map::Mapped;
-use crate::needs::{DlopenHint, HintSource};
+use crate::needs::DlopenHint;
 use crate::provider::Origin;
 use crate::resolution::Rule;
 use std::collections::BTreeSet;
@@ -51,6 +51,7 @@ impl Walk<'_, '_> {
                 path: member.path,
                 needs,
                 loader: None,
+                asker: None,
                 rule,
                 origin: Origin::OwnTree,
             });
@@ -100,7 +101,9 @@ impl Walk<'_, '_> {
         if node.origin == Origin::OwnTree
             && let Ok(bytes) = Mapped::open(&node.path)
         {
-            hints.extend(hints::strings(&bytes).unwrap_or_default().into_iter().filter(|h| h.source == HintSource::String));
+            // The dynamic string table holds the file's own name and its needs: no hint is in those.
+            let plain = |name: &String| node.needs.soname.as_ref() != Some(name) && !node.needs.needed.contains(name);
+            hints.extend(hints::strings(&bytes).unwrap_or_default().into_iter().filter(|h| h.sonames.iter().all(plain)));
         }
         hints
     }

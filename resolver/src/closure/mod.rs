@@ -66,8 +66,11 @@ struct Node {
     name: String,
     path: PathBuf,
     needs: Rc<Needs>,
-    /// The object that caused it to be loaded; none for the program and what it may open later.
+    /// The object that caused it to be loaded, always an earlier one; none for the program and for
+    /// what is only listed.
     loader: Option<usize>,
+    /// The object that asked for it first, of whatever place.
+    asker: Option<usize>,
     rule: Rule,
     origin: Origin,
 }
@@ -189,8 +192,15 @@ impl<'a, 's> Walk<'a, 's> {
                 system::lib_token(arch, &directories)
             }
         };
-        let program =
-            Node { name: display_name(program), path: program.to_owned(), needs, loader: None, rule: Rule::Path, origin: Origin::OwnTree };
+        let program = Node {
+            name: display_name(program),
+            path: program.to_owned(),
+            needs,
+            loader: None,
+            asker: None,
+            rule: Rule::Path,
+            origin: Origin::OwnTree,
+        };
         Walk {
             search,
             arch,
@@ -266,8 +276,8 @@ impl<'a, 's> Walk<'a, 's> {
                 let index = match self.nodes.iter().position(|n| self.search.files.same(&n.path, &path)) {
                     Some(index) => {
                         // A file of the tree that was only listed so far has its first asker now.
-                        if let Some(node) = self.nodes.get_mut(index).filter(|n| index > 0 && n.loader.is_none()) {
-                            node.loader = Some(slot.asker);
+                        if let Some(node) = self.nodes.get_mut(index).filter(|n| index > 0 && n.asker.is_none()) {
+                            node.asker = Some(slot.asker);
                         }
                         index
                     }
@@ -277,6 +287,7 @@ impl<'a, 's> Walk<'a, 's> {
                             path,
                             needs: needs.clone(),
                             loader: Some(slot.asker),
+                            asker: Some(slot.asker),
                             rule,
                             origin,
                         });
@@ -313,7 +324,7 @@ impl<'a, 's> Walk<'a, 's> {
             name: node.name.clone(),
             path: self.normalise(&node.path),
             soname: node.needs.soname.clone(),
-            needed_by: node.loader.and_then(|i| self.node(i)).map(|n| n.name.clone()).unwrap_or_default(),
+            needed_by: node.asker.and_then(|i| self.node(i)).map(|n| n.name.clone()).unwrap_or_default(),
             rule: node.rule.clone(),
             origin: node.origin.clone(),
         }

@@ -16,7 +16,6 @@ use std::time::Instant;
 /// What every group gets.
 struct Bench {
     effort: Effort,
-    raw: bool,
     xeno: PathBuf,
     /// xeno's store and home, kept from call to call: the second run is the warm one.
     home: PathBuf,
@@ -51,7 +50,7 @@ impl Target {
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    crate::only(arguments, &["--raw"], &["--rounds", "--execs", "--cpu", "--only"])?;
+    crate::only(arguments, &[], &["--rounds", "--execs", "--cpu", "--only"])?;
     let number = |flag: &str, default: usize| match crate::option(arguments, flag)? {
         Some(text) => text.parse().with_context(|| format!("{flag} {text}")),
         None => Ok(default),
@@ -66,8 +65,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let home = crate::target().join("bench/home");
     fs::create_dir_all(&home).with_context(|| format!("create {}", home.display()))?;
     let cache = std::env::var_os("XENO_CORPUS").map_or_else(|| crate::target().join("corpus"), PathBuf::from);
-    let raw = arguments.iter().any(|a| a == "--raw");
-    let bench = Bench { effort, raw, xeno: dist::tried()?.join("xeno"), home, cache };
+    let bench = Bench { effort, xeno: dist::tried()?.join("xeno"), home, cache };
     println!("{}", versions(&bench.xeno)?);
     println!("{} rounds of {} starts, processor {}\n", effort.rounds, effort.execs, effort.cpu.unwrap_or(0));
     let mut targets = Vec::new();
@@ -148,11 +146,9 @@ impl Bench {
                 again.minimum() / first.minimum()
             );
         }
-        if self.raw {
-            for t in &all {
-                let list = t.middle.iter().map(|us| format!("{us:.0}")).collect::<Vec<_>>().join(" ");
-                println!("raw medians of rounds, µs: {}: {list}", t.name);
-            }
+        for t in &all {
+            let list = t.middle.iter().map(|us| format!("{us:.0}")).collect::<Vec<_>>().join(" ");
+            println!("raw medians of rounds, µs: {}: {list}", t.name);
         }
         Ok(all)
     }
@@ -274,8 +270,20 @@ fn indexes(directory: &Path, found: &mut Vec<(PathBuf, u64)>) -> Result<()> {
     Ok(())
 }
 
+/// A copy beside a program that names an interpreter no host has, so that its whole tree is looked at.
+fn foreign(program: &str) -> Result<String> {
+    let usual = b"/lib64/ld-linux-x86-64.so.2";
+    let mut bytes = fs::read(program).with_context(|| format!("read {program}"))?;
+    let at = bytes.windows(usual.len()).position(|w| w == usual).context("it names another interpreter")?;
+    bytes.splice(at..at + 6, *b"/no64x");
+    let copy = format!("{program}-foreign");
+    fs::write(&copy, bytes).with_context(|| format!("write {copy}"))?;
+    fs::set_permissions(&copy, fs::metadata(program)?.permissions()).context("chmod")?;
+    Ok(copy)
+}
+
 fn inspect(bench: &Bench) -> Result<Vec<Target>> {
-    let program = bench.program("designer")?;
+    let program = foreign(&bench.program("designer")?)?;
     let command = || {
         let mut command = Command::new(&bench.xeno);
         command.args(["inspect", &program, "--json"]).env_clear().envs(bench.environment());
