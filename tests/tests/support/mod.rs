@@ -15,28 +15,32 @@ pub const USER: u32 = 4711;
 /// Where nothing answers.
 pub const NOWHERE: &str = "http://127.0.0.1:1/";
 
-/// The two rungs of a private root, as a test brings them about.
+/// The ways into a private root, as a test brings them about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rung {
     /// The interpreter's first directory does not exist here.
     View,
-    /// It exists, as on every machine with a `/usr`.
+    /// It exists and holds software: the rest of the path can be added beside what it has.
+    Beside,
+    /// It exists and nothing can be added to it.
     Overlay,
 }
 
 impl Rung {
-    pub const ALL: [Rung; 2] = [Rung::View, Rung::Overlay];
+    pub const ALL: [Rung; 3] = [Rung::View, Rung::Beside, Rung::Overlay];
 
+    /// A name for files.
     pub fn name(self) -> &'static str {
         match self {
             Rung::View => "view",
+            Rung::Beside => "beside",
             Rung::Overlay => "overlay",
         }
     }
 
-    /// A path below `/nix/store/` as programs of this rung name it.
-    pub fn replaced_path(self, path: &str) -> String {
-        String::from_utf8(replaced(path.as_bytes(), b"/nix/store/", self.store())).unwrap()
+    /// What xeno calls it.
+    pub fn taken(self) -> &'static str {
+        if self == Rung::Overlay { "overlay" } else { "view" }
     }
 
     /// What stands for `/nix/store/` in a foreign program: the length is the same, and whether this
@@ -44,8 +48,14 @@ impl Rung {
     fn store(self) -> &'static [u8] {
         match self {
             Rung::View => b"/n0x/store/",
-            Rung::Overlay => b"/usr/store/",
+            Rung::Beside => b"/usr/store/",
+            Rung::Overlay => b"/etc/store/",
         }
+    }
+
+    /// A path below `/nix/store/` as programs of this rung name it.
+    pub fn replaced_path(self, path: &str) -> String {
+        String::from_utf8(replaced(path.as_bytes(), b"/nix/store/", self.store())).unwrap()
     }
 }
 
