@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use store::cache::Cache;
 
@@ -102,7 +103,7 @@ impl Materials {
         let bytes = match libc {
             Libc::Glibc => {
                 let answers = answers(resolution);
-                let entries: Vec<(&str, &str)> = answers.iter().filter_map(|(name, path)| Some((name.as_str(), path.to_str()?))).collect();
+                let entries: Vec<(&str, &[u8])> = answers.iter().map(|(name, path)| (name.as_str(), path.as_os_str().as_bytes())).collect();
                 ldcache::serialise(&entries, resolution.needs.arch).ok_or_else(|| {
                     let cause = format!("the cache format of {} is not known", resolution.needs.arch);
                     Error::new(
@@ -116,7 +117,7 @@ impl Materials {
             }
             Libc::Musl => {
                 let directories = self.directories(resolution)?;
-                directories.iter().map(|d| format!("{}\n", d.display())).collect::<String>().into_bytes()
+                directories.iter().flat_map(|d| d.as_os_str().as_bytes().iter().copied().chain([b'\n'])).collect()
             }
         };
         self.cache.put("libraries", &hex(&[&bytes]), &bytes, 0o444).map_err(own)
@@ -132,7 +133,7 @@ impl Materials {
         let answers = answers(resolution);
         let mut directories: Vec<PathBuf> = Vec::new();
         for path in answers.values() {
-            if let Some(d) = path.parent().filter(|d| !directories.iter().any(|known| known == d)) {
+            if let Some(d) = path.parent().filter(|d| listable(d) && !directories.iter().any(|known| known == d)) {
                 directories.push(d.to_owned());
             }
         }
@@ -186,9 +187,17 @@ impl Materials {
         };
         self.cache.fill("executable", &name, 0o555, fill).map_err(own)?;
         let copy = Mapped::open(&path).map_err(|e| Error::io("read", &path, e, ""))?;
-        plan.verify(&bytes, &copy).map_err(fail)?;
+        if let Err(e) = plan.verify(&bytes, &copy) {
+            self.cache.forget("executable", &name);
+            return Err(fail(e));
+        }
         Ok(Some(path))
     }
+}
+
+/// A library path separates its directories by colons, musl's path file by newlines too.
+fn listable(directory: &Path) -> bool {
+    !directory.as_os_str().as_bytes().iter().any(|b| matches!(b, b':' | b'\n'))
 }
 
 /// A failure of the cache says all there is to say.

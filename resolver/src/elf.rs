@@ -8,6 +8,7 @@ use crate::needs::{DlopenHint, HintSource, Kind, NeededVersion, Needs, VersionNe
 use goblin::container::{Container, Ctx};
 use goblin::elf::program_header::{PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, ProgramHeader};
 use goblin::elf::{Elf, dynamic, header};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -17,8 +18,12 @@ const NAME_MAX: usize = 4096;
 const SEARCH_PATH_MAX: usize = 1 << 20;
 /// The most entries of one kind (`DT_NEEDED`, versions) taken from a file.
 const ENTRIES_MAX: usize = 1 << 16;
-/// The largest note segment read for `.note.dlopen`, bytes.
+/// The most bytes that all names of one file may have together.
+const NAMES_MAX: usize = 2 << 20;
+/// The most bytes of notes read for `.note.dlopen` in one file.
 const NOTES_MAX: usize = 1 << 20;
+/// The most `dlopen` hints taken from one file.
+const HINTS_MAX: usize = 512;
 
 /// Why bytes are not a loadable ELF file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -295,7 +300,7 @@ impl<'a> Image<'a> {
 
     fn string_table(&self, address: Option<u64>, size: Option<u64>) -> Result<Strings<'a>, ElfError> {
         let Some(address) = address else {
-            return Ok(Strings { bytes: &[], offset: 0 });
+            return Ok(Strings { bytes: &[], offset: 0, left: Cell::new(NAMES_MAX) });
         };
         let Some(offset) = self.offset_of(address) else {
             return corrupt(0, format!("DT_STRTAB ({address:#x}) lies in no PT_LOAD segment"));
@@ -306,7 +311,7 @@ impl<'a> Image<'a> {
             Some(size) => rest.get(..usize_of(size)).unwrap_or(rest),
             None => rest,
         };
-        Ok(Strings { bytes, offset })
+        Ok(Strings { bytes, offset, left: Cell::new(NAMES_MAX) })
     }
 
     /// `Verneed` and `Vernaux` (gABI symbol versioning; both have the same layout in both classes).
@@ -380,9 +385,11 @@ impl<'a> Image<'a> {
             priority: String,
         }
         let mut hints = Vec::new();
+        let mut left = NOTES_MAX;
         for segment in self.segments.iter().filter(|s| s.p_type == PT_NOTE) {
             let notes = self.contents(segment, "PT_NOTE")?;
-            let notes = notes.get(..NOTES_MAX).unwrap_or(notes);
+            let notes = notes.get(..left).unwrap_or(notes);
+            left -= notes.len();
             let align: usize = if segment.p_align == 8 { 8 } else { 4 };
             let mut at = 0usize;
             while at + 12 <= notes.len() {
@@ -402,7 +409,7 @@ impl<'a> Image<'a> {
                 if kind == 0x407c_0c0a && name == b"FDO\0" {
                     let json = desc.split(|b| *b == 0).next().unwrap_or(desc);
                     for entry in serde_json::from_slice::<Vec<Entry>>(json).unwrap_or_default() {
-                        if !entry.soname.is_empty() {
+                        if !entry.soname.is_empty() && hints.len() < HINTS_MAX {
                             hints.push(DlopenHint {
                                 sonames: entry.soname,
                                 source: HintSource::Note,
@@ -420,8 +427,20 @@ impl<'a> Image<'a> {
 
     /// The file ranges that a program can read strings from: loaded, and not code.
     pub(crate) fn data_ranges(&self) -> Vec<&'a [u8]> {
-        let code_only = |s: &ProgramHeader| s.p_flags & PF_X != 0 && self.segments.iter().filter(|o| o.p_type == PT_LOAD).count() > 2;
-        self.segments.iter().filter(|s| s.p_type == PT_LOAD && !code_only(s)).filter_map(|s| self.contents(s, "PT_LOAD").ok()).collect()
+        let loaded = || self.segments.iter().filter(|s| s.p_type == PT_LOAD);
+        // With code in a segment of its own (-z separate-code) no string is in it.
+        let separate = loaded().count() > 2;
+        let mut left = self.bytes.len();
+        loaded()
+            .filter(|s| !separate || s.p_flags & PF_X == 0)
+            .filter_map(|s| self.contents(s, "PT_LOAD").ok())
+            // Segments may overlap; in a file that means well they are together no longer than it.
+            .take_while(|range| {
+                let fits = range.len() <= left;
+                left = left.saturating_sub(range.len());
+                fits
+            })
+            .collect()
     }
 }
 
@@ -435,6 +454,8 @@ fn spend(budget: usize, at: u64) -> Result<usize, ElfError> {
 struct Strings<'a> {
     bytes: &'a [u8],
     offset: u64,
+    /// How many more bytes of names may be taken: each may be short, all of them must be too.
+    left: Cell<usize>,
 }
 
 impl Strings<'_> {
@@ -444,7 +465,13 @@ impl Strings<'_> {
         };
         let window = rest.get(..max).unwrap_or(rest);
         match memchr::memchr(0, window) {
-            Some(end) => Ok(printable(window.get(..end).unwrap_or(window))),
+            Some(end) => match self.left.get().checked_sub(end) {
+                Some(left) => {
+                    self.left.set(left);
+                    Ok(printable(window.get(..end).unwrap_or(window)))
+                }
+                None => corrupt(self.offset, format!("its names have more than {NAMES_MAX} bytes together")),
+            },
             None => corrupt(self.offset.saturating_add(index), format!("a string of the dynamic section does not end within {max} bytes")),
         }
     }

@@ -40,7 +40,10 @@ impl Files {
             Err(LoadError::Io(_)) => Found::Nothing,
             Err(LoadError::Elf(e)) => Found::Bad(e.to_string()),
         };
-        self.seen.borrow_mut().insert(path.to_owned(), found.clone());
+        // A search looks at thousands of paths that lead nowhere: those are not kept.
+        if !matches!(found, Found::Nothing) {
+            self.seen.borrow_mut().insert(path.to_owned(), found.clone());
+        }
         found
     }
 

@@ -7,6 +7,7 @@
 
 use crate::arch::{Arch, Class, EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, Endian};
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
 const NEW_MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
@@ -176,11 +177,12 @@ fn hwcaps_names(r: &Reader<'_>) -> Result<Vec<String>, CacheError> {
 ///
 /// # Errors
 /// None; names with a NUL cannot be stored and are left out, as no loader could ask for them.
-pub fn serialise(entries: &[(&str, &str)], arch: Arch) -> Option<Vec<u8>> {
+pub fn serialise(entries: &[(&str, &[u8])], arch: Arch) -> Option<Vec<u8>> {
     let flags = flags_of(arch)?;
-    let mut sorted: Vec<(&str, &str)> = Vec::with_capacity(entries.len());
+    let mut sorted: Vec<(&str, &[u8])> = Vec::with_capacity(entries.len());
+    let mut seen = HashSet::new();
     for (soname, path) in entries {
-        if !soname.contains('\0') && !path.contains('\0') && !sorted.iter().any(|(s, _)| s == soname) {
+        if !soname.contains('\0') && !path.contains(&0) && seen.insert(*soname) {
             sorted.push((soname, path));
         }
     }
@@ -196,10 +198,10 @@ pub fn serialise(entries: &[(&str, &str)], arch: Arch) -> Option<Vec<u8>> {
     let mut table: Vec<u8> = Vec::with_capacity(sorted.len() * ENTRY);
     for (soname, path) in &sorted {
         let path_at = strings_at + strings.len();
-        strings.extend_from_slice(path.as_bytes());
+        strings.extend_from_slice(path);
         strings.push(0);
         // A path that ends in the soname holds it already: ldconfig shares the tail as well.
-        let soname_at = if path.ends_with(soname) {
+        let soname_at = if path.ends_with(soname.as_bytes()) {
             path_at + path.len() - soname.len()
         } else {
             let at = strings_at + strings.len();
@@ -276,8 +278,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_in_search_order() {
-        let bytes =
-            serialise(&[("liba.so.1", "/x/liba.so.1"), ("libb.so.10", "/y/other"), ("libb.so.9", "/z/libb.so.9")], amd64()).unwrap();
+        let bytes = serialise(
+            &[("liba.so.1", b"/x/liba.so.1".as_slice()), ("libb.so.10", b"/y/other".as_slice()), ("libb.so.9", b"/z/libb.so.9".as_slice())],
+            amd64(),
+        )
+        .unwrap();
         let back = parse(&bytes, Endian::Little).unwrap();
         let rows: Vec<_> = back.iter().map(|e| (e.soname.as_str(), e.path.as_str(), e.flags)).collect();
         assert_eq!(rows, [("libb.so.10", "/y/other", 0x303), ("libb.so.9", "/z/libb.so.9", 0x303), ("liba.so.1", "/x/liba.so.1", 0x303)]);
@@ -285,7 +290,7 @@ mod tests {
 
     #[test]
     fn the_first_of_two_answers_wins() {
-        let bytes = serialise(&[("liba.so.1", "/first"), ("liba.so.1", "/second")], amd64()).unwrap();
+        let bytes = serialise(&[("liba.so.1", b"/first".as_slice()), ("liba.so.1", b"/second".as_slice())], amd64()).unwrap();
         let back = parse(&bytes, Endian::Little).unwrap();
         assert_eq!(back.len(), 1);
         assert_eq!(back[0].path, "/first");
@@ -293,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_old_layout_and_the_two_in_one_are_read() {
-        let new = serialise(&[("liba.so.1", "/x/liba.so.1")], amd64()).unwrap();
+        let new = serialise(&[("liba.so.1", b"/x/liba.so.1".as_slice())], amd64()).unwrap();
         let mut old = b"ld.so-1.7.0\0".to_vec();
         old.extend_from_slice(&1u32.to_le_bytes());
         for v in [3u32, 0, 9] {
@@ -316,7 +321,7 @@ mod tests {
 
     #[test]
     fn every_truncation_is_an_error_and_no_panic() {
-        let bytes = serialise(&[("liba.so.1", "/x/liba.so.1")], amd64()).unwrap();
+        let bytes = serialise(&[("liba.so.1", b"/x/liba.so.1".as_slice())], amd64()).unwrap();
         for end in 0..bytes.len() {
             assert!(parse(&bytes[..end], Endian::Little).is_err(), "{end}");
         }

@@ -37,7 +37,8 @@ impl Walk<'_, '_> {
             let Found::Elf(needs) = self.search.files.look(&member.path) else {
                 continue;
             };
-            let known = self.nodes.iter().any(|n| self.search.files.same(&n.path, &member.path));
+            let identity = self.search.files.identity(&member.path);
+            let known = identity.is_some_and(|id| self.by_identity.contains_key(&id));
             if known || needs.kind.is_static() || needs.libc().is_some_and(|l| l != self.libc) {
                 continue;
             }
@@ -46,6 +47,9 @@ impl Walk<'_, '_> {
             // name is not entered: another search may still find another file.
             let program = display_name(&member.path);
             let rule = Rule::OwnTree;
+            if let Some(id) = identity {
+                self.by_identity.insert(id, self.nodes.len());
+            }
             self.nodes.push(Node {
                 name: if member.starts { program } else { name },
                 path: member.path,

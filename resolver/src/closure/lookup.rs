@@ -1,6 +1,6 @@
 //! One name, one asker: the search order of each loader, and what answers after it.
 
-use super::{Backing, Hit, Node, Slot, Walk};
+use super::{Backing, Hit, Node, PROBES_MAX, Slot, Walk};
 use crate::files::Found;
 use crate::needs::Libc;
 use crate::provider::{LibcSet, Offer, Origin, Want};
@@ -8,7 +8,9 @@ use crate::resolution::Rule;
 use crate::search::{self, Tokens};
 use crate::system::{System, hwcaps_levels};
 use crate::tree::Tree;
+use crate::versions;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 impl Walk<'_, '_> {
     /// One name, by the loader's rules, then by the backing.
@@ -18,7 +20,8 @@ impl Walk<'_, '_> {
         };
         let mut mismatch = None;
         if name.contains('/') {
-            let path = PathBuf::from(search::expand(name, &self.tokens(node)));
+            let expanded = if self.libc == Libc::Glibc { search::expand(name, &self.tokens(node)) } else { name.into() };
+            let path = PathBuf::from(expanded);
             return match self.search.files.look(&path) {
                 Found::Elf(needs) if needs.arch == self.arch => Hit::File(path, needs, Rule::Path, self.origin_of_path(asker)),
                 Found::Elf(needs) => Hit::Fatal(format!("{} is for {}", path.display(), needs.arch)),
@@ -26,9 +29,9 @@ impl Walk<'_, '_> {
                 Found::Nothing => Hit::Unanswered(Some(format!("no file {}", path.display()))),
             };
         }
-        for (rule, directories) in self.search_path(asker) {
+        for (rule, directories) in self.search_path(asker).iter() {
             for directory in directories {
-                if let Some(hit) = self.try_directory(&directory, name, &rule, &mut mismatch) {
+                if let Some(hit) = self.try_directory(directory, name, rule, &mut mismatch) {
                     return hit;
                 }
             }
@@ -45,6 +48,10 @@ impl Walk<'_, '_> {
         let levels = if self.libc == Libc::Glibc { hwcaps_levels(self.arch) } else { &[] };
         let optimised = levels.iter().map(|level| directory.join("glibc-hwcaps").join(level).join(name));
         for path in optimised.chain([directory.join(name)]) {
+            match self.probes.get().checked_sub(1) {
+                Some(rest) => self.probes.set(rest),
+                None => return Some(Hit::Unanswered(Some(format!("the search was given up after looking at {PROBES_MAX} paths")))),
+            }
             match self.search.files.look(&path) {
                 Found::Elf(needs) if needs.arch == self.arch => {
                     let origin =
@@ -100,6 +107,10 @@ impl Walk<'_, '_> {
             && let Found::Elf(needs) = self.search.files.look(path)
             && needs.arch == self.arch
         {
+            // A copy that is too old for who asks does not keep a better one away.
+            if let Some(version) = versions::lacking(&node.needs, name, &needs.version_defs).first() {
+                return Hit::Unanswered(Some(format!("{} in the program's own tree lacks {version}", path.display())));
+            }
             return Hit::File(path.to_owned(), needs, Rule::OwnTree, Origin::OwnTree);
         }
         Hit::Unanswered(mismatch)
@@ -156,8 +167,18 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// The search path of an object, before the backing: ld.so(8) rules 1 to 3.
-    fn search_path(&self, asker: usize) -> Vec<(Rule, Vec<PathBuf>)> {
+    /// The search path of an object, before the backing, worked out once.
+    fn search_path(&self, asker: usize) -> Rc<Vec<(Rule, Vec<PathBuf>)>> {
+        if let Some(known) = self.search_paths.borrow().get(&asker) {
+            return known.clone();
+        }
+        let path = Rc::new(self.expanded_search_path(asker));
+        self.search_paths.borrow_mut().insert(asker, path.clone());
+        path
+    }
+
+    /// ld.so(8), rules 1 to 3.
+    fn expanded_search_path(&self, asker: usize) -> Vec<(Rule, Vec<PathBuf>)> {
         let mut out = Vec::new();
         let Some(node) = self.node(asker) else {
             return out;
@@ -165,7 +186,7 @@ impl Walk<'_, '_> {
         let library_path = || {
             let text = self.search.environment.library_path.as_deref()?;
             // The tokens of LD_LIBRARY_PATH are those of the program.
-            let directories = search::library_path(text, &self.tokens(self.node(0)?));
+            let directories = search::library_path(text, self.libc, &self.tokens(self.node(0)?));
             (!directories.is_empty()).then_some((Rule::LibraryPath, directories))
         };
         match self.libc {
@@ -179,13 +200,13 @@ impl Walk<'_, '_> {
                     }
                     for object in chain.into_iter().filter_map(|i| self.node(i)).filter(|o| o.needs.runpath.is_none()) {
                         if let Some(text) = &object.needs.rpath {
-                            out.push((Rule::Rpath(object.name.clone()), search::directories(text, &self.tokens(object))));
+                            out.push((Rule::Rpath(object.name.clone()), search::directories(text, self.libc, &self.tokens(object))));
                         }
                     }
                 }
                 out.extend(library_path());
                 if let Some(text) = &node.needs.runpath {
-                    out.push((Rule::Runpath(node.name.clone()), search::directories(text, &self.tokens(node))));
+                    out.push((Rule::Runpath(node.name.clone()), search::directories(text, self.libc, &self.tokens(node))));
                 }
             }
             // musl: LD_LIBRARY_PATH first, then one path for each object up the chain, DT_RUNPATH and
@@ -199,7 +220,7 @@ impl Walk<'_, '_> {
                         (None, None) => continue,
                     };
                     let rule = if runpath { Rule::Runpath(object.name.clone()) } else { Rule::Rpath(object.name.clone()) };
-                    out.push((rule, search::directories(text, &self.tokens(object))));
+                    out.push((rule, search::directories(text, self.libc, &self.tokens(object))));
                 }
             }
         }

@@ -5,13 +5,14 @@
 use crate::arch::Arch;
 use crate::builtin;
 use crate::elf::LoadError;
-use crate::files::{Files, Found};
+use crate::files::{Files, Found, Identity};
 use crate::map::Mapped;
 use crate::needs::{Libc, Needs};
 use crate::provider::{LibcSet, Origin, Provider};
 use crate::resolution::{Library, Missing, Resolution, Rule};
 use crate::system::{self, System};
 use crate::tree::Tree;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -61,6 +62,12 @@ pub struct Search<'a> {
     pub backing: Backing<'a>,
 }
 
+/// The most paths one walk looks at: ten thousand names in a hundred directories are answered, a
+/// file made to be searched for ever is not.
+const PROBES_MAX: usize = 2_000_000;
+
+type SearchPath = Rc<Vec<(Rule, Vec<PathBuf>)>>;
+
 /// An object of the closure.
 struct Node {
     name: String,
@@ -105,6 +112,14 @@ struct Walk<'a, 's> {
     missing: Vec<Missing>,
     /// Their names.
     missed: BTreeSet<String>,
+    /// The expanded search path of each object that asked for something.
+    search_paths: RefCell<HashMap<usize, SearchPath>>,
+    /// How many more paths may be looked at.
+    probes: Cell<usize>,
+    /// The node of each file.
+    by_identity: HashMap<Identity, usize>,
+    /// What the loader itself defines; the kernel maps it, so it is no node.
+    loader_needs: Option<Rc<Needs>>,
     /// Whether what is looked for now is only opened later, if at all.
     later: bool,
     /// What each provider said when it could not be asked.
@@ -180,9 +195,12 @@ impl<'a, 's> Walk<'a, 's> {
             Backing::Pool { set, .. } => (&set.loader, set.libc),
         };
         let mut loader_names: BTreeSet<String> = loader.file_name().map(|n| n.to_string_lossy().into_owned()).into_iter().collect();
-        if let Found::Elf(needs) = search.files.look(loader) {
-            loader_names.extend(needs.soname.clone());
-        }
+        let loader_needs = match search.files.look(loader) {
+            Found::Elf(needs) => Some(needs),
+            Found::Nothing | Found::Bad(_) => None,
+        };
+        loader_names.extend(loader_needs.iter().filter_map(|n| n.soname.clone()));
+        let by_identity: HashMap<Identity, usize> = search.files.identity(program).map(|id| (id, 0)).into_iter().collect();
         let arch = needs.arch;
         let lib = match &search.backing {
             Backing::Native(system) => system.lib.clone(),
@@ -211,6 +229,10 @@ impl<'a, 's> Walk<'a, 's> {
             loader_names,
             missing: Vec::new(),
             missed: BTreeSet::new(),
+            search_paths: RefCell::default(),
+            probes: Cell::new(PROBES_MAX),
+            by_identity,
+            loader_needs,
             later: false,
             failures: BTreeMap::new(),
         }
@@ -273,7 +295,9 @@ impl<'a, 's> Walk<'a, 's> {
                     return; // an earlier slot of this level has it as its soname
                 }
                 // The same file under a second name is not mapped again (l_dev and l_ino).
-                let index = match self.nodes.iter().position(|n| self.search.files.same(&n.path, &path)) {
+                let identity = self.search.files.identity(&path);
+                let known = identity.and_then(|id| self.by_identity.get(&id).copied());
+                let index = match known {
                     Some(index) => {
                         // A file of the tree that was only listed so far has its first asker now.
                         if let Some(node) = self.nodes.get_mut(index).filter(|n| index > 0 && n.asker.is_none()) {
@@ -291,7 +315,11 @@ impl<'a, 's> Walk<'a, 's> {
                             rule,
                             origin,
                         });
-                        self.nodes.len() - 1
+                        let index = self.nodes.len() - 1;
+                        if let Some(id) = identity {
+                            self.by_identity.insert(id, index);
+                        }
+                        index
                     }
                 };
                 self.names.insert(slot.name, index);
