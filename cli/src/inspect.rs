@@ -27,15 +27,15 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
         Ok(program) => program,
         // A library need not be executable to be looked at.
         Err(e) => match std::fs::canonicalize(&word) {
-            Ok(real) if real.is_file() => Program { exec: word.clone(), real, script: None },
+            Ok(real) if real.is_file() => Program::at(word.clone(), real),
             _ => return Err(e.into()),
         },
     };
-    program.read_shebang()?;
+    program.read_shebang(env::var_os("PATH").as_deref())?;
     let unreadable = |e: elf::LoadError| {
-        Failure::cannot_start(format!("read {}: {e}; `xeno inspect` reads Linux programs and scripts", program.binary().display()))
+        Failure::cannot_start(format!("read {}: {e}; `xeno inspect` reads Linux programs and scripts", program.binary.display()))
     };
-    let needs = elf::load(program.binary()).map_err(unreadable)?;
+    let needs = elf::load(&program.binary).map_err(unreadable)?;
     let system = machine::system(needs.arch, needs.libc().unwrap_or(Libc::Glibc));
     let hints = system.as_ref().map(host::driver_sonames).unwrap_or_default();
     let debian = StoreRoot::read_only(&Places::from_env()).map(|root| -> Result<Debian, Failure> {
@@ -48,7 +48,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     let sources = Sources { host: Some(&here), drivers: &drivers, driver_sonames: &hints, archives: &archives };
     let extent = Extent { native: true, optional: true };
     let answer =
-        answer::answer(program.binary(), &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
+        answer::answer(&program.binary, &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
             .map_err(unreadable)?;
     if args.json {
         anstream::println!("{}", Report::new(&answer, &[], &[]).to_json());
@@ -87,7 +87,7 @@ fn heading(program: &Program, needs: &Needs, answer: &Answer) {
     if let Some(script) = &program.script {
         say(format_args!("{}: script for {}", program.exec.display(), script.interpreter.display()));
     }
-    say(format_args!("{}: {} {kind}{libc}", program.binary().display(), needs.arch));
+    say(format_args!("{}: {} {kind}{libc}", program.binary.display(), needs.arch));
     if let Some(interpreter) = &needs.interpreter {
         say(format_args!("  interpreter  {interpreter}"));
     }
@@ -101,6 +101,7 @@ fn heading(program: &Program, needs: &Needs, answer: &Answer) {
     }
     let sentence = OneLine(answer::sentence(&answer.native));
     match (&answer.native, answer.world) {
+        (Native::NotAProgram, _) => say(format_args!("  {sentence}")),
         (Native::Static | Native::Runs, _) => anstream::println!("  {good}runs here{good:#}: {sentence}"),
         (_, World::Host) if answer.resolution.is_complete() => {
             anstream::println!("  {bad}does not run here as it is{bad:#}: {sentence}");
@@ -162,7 +163,9 @@ fn faults(answer: &Answer, debian: Option<&Debian>) {
     for (title, missing) in [("missing", &resolution.missing), ("missing, optional", &resolution.optional_missing)] {
         for m in missing {
             let known = debian.and_then(|d| d.lookup(&m.name, resolution.needs.arch).into_iter().next());
-            let reason = known.map_or_else(|| m.reason.clone(), |c| format!("{} of {} has it, `xeno run` fetches it", c.package, c.suite));
+            // Only an answer from the archive brings it: worlds are not mixed.
+            let fetched = if answer.world == World::Archive || title == "missing" { ", `xeno run` fetches it" } else { "" };
+            let reason = known.map_or_else(|| m.reason.clone(), |c| format!("{} of {} has it{fetched}", c.package, c.suite));
             say(format_args!("  {title}: {} (needed by {}): {reason}", m.name, m.needed_by));
         }
     }

@@ -21,6 +21,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 use store::cache::Cache;
 use store::debian::{Debian, Options};
 use store::host::{self, Drivers, Host};
@@ -33,7 +34,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let word = args.command.first().cloned().unwrap_or_default();
     let mut program = Program::find(&word, search_path.as_deref())?;
     let root = StoreRoot::choose(&Places::from_env())?;
-    let cache = Cache::at(root.cache_dir());
+    let begun = SystemTime::now();
+    let cache = Cache::of(&root);
     let key = key(args, &program, &word, root.path());
     let pinned = args.lock.as_ref().is_none_or(|lock| lock.exists());
     if !args.dry_run
@@ -57,10 +59,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             program.exec.display()
         )));
     }
-    program.read_shebang()?;
-    let answer = answer_for(&program, search_path.as_deref(), root, args)?;
+    program.read_shebang(search_path.as_deref())?;
+    let (answer, whole) = answer_for(&program, root, args)?;
     let decide = |wanted| {
-        let question = Question { program: &program, answer: &answer, wanted, search_path: search_path.as_deref(), argv0: &word };
+        let question = Question { program: &program, answer: &answer, wanted, argv0: &word };
         ladder::decide(&question, &Materials::new(cache.clone()))
     };
     let decision = decide(args.strategy)?;
@@ -74,10 +76,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut watched = decision.watched.clone();
     watched.extend(args.lock.clone());
     watched.extend(store::config::Config::from_env()?.files);
-    // An answer that a source could not contribute to is good for once.
-    if answer.resolution.failures.is_empty()
-        && let Err(e) = memory::store(&cache, &key, start, &watched, &decision.report)
-    {
+    // What holds only this time is not remembered: an answer that a source could not contribute to, a
+    // stand-in that PATH chose, a last resort that nobody asked for.
+    let lasting = whole && program.stand_in.is_none() && (start.rung != Rung::Loader || args.strategy.is_some());
+    if lasting && let Err(e) = memory::store(&cache, &key, start, &watched, begun, &decision.report) {
         log::info!("{e}");
     }
     match start.enter() {
@@ -104,7 +106,10 @@ fn key(args: &RunArgs, program: &Program, word: &OsStr, store: &Path) -> Key {
     let user = nix::unistd::geteuid().to_string();
     let lock = args.lock.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).unwrap_or_default();
     let variables = environment::configuration();
+    let home = env::var_os("HOME").unwrap_or_default();
     Key::new(&[
+        home.as_os_str(),
+        OsStr::new(launch::materials::free_directory()),
         variables.as_os_str(),
         lock.as_os_str(),
         program.real.as_os_str(),
@@ -117,28 +122,19 @@ fn key(args: &RunArgs, program: &Program, word: &OsStr, store: &Path) -> Key {
     ])
 }
 
-/// Asks the question.
-fn answer_for(program: &Program, search_path: Option<&OsStr>, root: StoreRoot, args: &RunArgs) -> Result<Answer, Failure> {
-    let stand_in = program.script.as_ref().filter(|s| !s.interpreter.exists()).map(|s| {
-        launch::program::stand_in(&s.interpreter, search_path).ok_or_else(|| {
-            let (script, interpreter) = (program.exec.display(), s.interpreter.display());
-            Failure::cannot_start(format!(
-                "start {script}: its interpreter {interpreter} does not exist, and no directory of PATH has one of that name; install it"
-            ))
-        })
-    });
-    let stand_in = stand_in.transpose()?;
-    let binary = std::fs::canonicalize(stand_in.as_deref().unwrap_or(program.binary())).unwrap_or_else(|_| program.binary().to_owned());
+/// Asks the question; also says whether every source could be asked.
+fn answer_for(program: &Program, root: StoreRoot, args: &RunArgs) -> Result<(Answer, bool), Failure> {
+    let binary = program.binary.as_path();
     let unreadable =
         |e: elf::LoadError| Failure::cannot_start(format!("read {}: {e}; `xeno run` starts Linux programs and scripts", binary.display()));
-    let needs = elf::load(&binary).map_err(unreadable)?;
+    let needs = elf::load(binary).map_err(unreadable)?;
     let libc = needs.libc().unwrap_or(Libc::Glibc);
     let system = machine::system(needs.arch, libc);
     let hints = system.as_ref().map(host::driver_sonames).unwrap_or_default();
     let lock = args.lock.as_ref().filter(|path| path.exists()).map(|path| Lock::load(path)).transpose()?;
     let config = store::config::Config::from_env()?;
     let mut debian = Debian::new(root, config, Options { offline: args.offline, progress: Arc::new(Show::new()) });
-    let digest = args.lock.as_ref().map(|_| sha256(&binary)).transpose()?;
+    let digest = args.lock.as_ref().map(|_| sha256(binary)).transpose()?;
     if let (Some(lock), Some(digest)) = (lock.clone(), &digest) {
         lock.check_target(digest)?;
         debian = debian.with_lock(lock)?;
@@ -149,14 +145,16 @@ fn answer_for(program: &Program, search_path: Option<&OsStr>, root: StoreRoot, a
     let forced = args.strategy.is_some_and(|s| s != Rung::Direct);
     let sources = Sources { host: (!pinned).then_some(&here), drivers: &drivers, driver_sonames: &hints, archives: &archives };
     let extent = Extent { native: !pinned && !forced, optional: true };
-    let answer = answer::answer(&binary, &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
+    let answer = answer::answer(binary, &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
         .map_err(unreadable)?;
     if let (Some(path), Some(digest), None) = (&args.lock, &digest, &lock)
         && answer.resolution.is_complete()
+        && !args.dry_run
     {
         debian.lock(&answer.resolution, digest, None)?.save(path)?;
     }
-    Ok(answer)
+    let whole = answer.resolution.failures.is_empty() && !debian.is_partial();
+    Ok((answer, whole))
 }
 
 fn sha256(path: &Path) -> Result<String, Failure> {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Kind};
 use crate::materials::{Inside, Materials};
-use crate::program::{self, Program};
+use crate::program::Program;
 use crate::report::Report;
 use crate::room::{self, Room};
 use crate::rung::{Rung, Step};
@@ -27,8 +27,6 @@ pub struct Question<'a> {
     pub answer: &'a Answer,
     /// Only this rung may be taken.
     pub wanted: Option<Rung>,
-    /// `PATH`, to find a stand-in for a script's missing interpreter.
-    pub search_path: Option<&'a OsStr>,
     /// What the program shall see as its own name; the loader rung has to say it.
     pub argv0: &'a OsStr,
 }
@@ -59,6 +57,9 @@ impl fmt::Display for Decision {
             say(step.to_string())?;
         }
         let Some(start) = &self.start else { return Ok(()) };
+        for top in &start.extend {
+            say(format!("     carry over the entries of {} one by one", top.display()))?;
+        }
         for (path, target) in &start.links {
             say(format!("     link {} -> {}", path.display(), target.display()))?;
         }
@@ -132,7 +133,7 @@ struct Climb<'a> {
 
 impl Climb<'_> {
     fn direct(&self) -> Verdict {
-        if let Some(missing) = self.missing_script_interpreter() {
+        if let Some((missing, _)) = &self.q.program.stand_in {
             return Verdict::Pass(format!("the script's interpreter {} does not exist", missing.display()));
         }
         match &self.q.answer.native {
@@ -147,17 +148,16 @@ impl Climb<'_> {
         }
     }
 
-    fn missing_script_interpreter(&self) -> Option<&Path> {
-        self.q.program.script.as_ref().map(|s| s.interpreter.as_path()).filter(|i| !i.exists())
-    }
-
     /// Why no private root or loader can help at all.
     fn hopeless(&self) -> Option<String> {
         let resolution = &self.q.answer.resolution;
+        if let Native::NotAProgram = self.q.answer.native {
+            return Some("it is no program".to_owned());
+        }
         if let Native::OtherMachine { .. } = self.q.answer.native {
             return Some("no loader makes another processor of this one".to_owned());
         }
-        if resolution.needs.kind.is_static() && self.missing_script_interpreter().is_none() {
+        if resolution.needs.kind.is_static() && self.q.program.stand_in.is_none() {
             return Some("a static program has no loader to stand in for".to_owned());
         }
         (!resolution.needs.kind.is_static() && !resolution.is_complete()).then(|| answer::first_fault(resolution))
@@ -169,23 +169,21 @@ impl Climb<'_> {
             return Ok(Verdict::Pass(why));
         }
         let resolution = &self.q.answer.resolution;
-        let mut program = self.q.program.binary().to_owned();
         let mut start = Start { rung: if overlay { Rung::Overlay } else { Rung::View }, ..Start::direct() };
-        if let Some(missing) = self.missing_script_interpreter() {
-            let Some(stand_in) = program::stand_in(missing, self.q.search_path) else {
-                return Ok(Verdict::Pass(format!("no directory of PATH has a {}", missing.display())));
-            };
+        if let Some((missing, found)) = &self.q.program.stand_in {
             if !start.make_room(missing) {
                 return Ok(Verdict::Pass(format!(
                     "{} lies below a directory of the host's, where nothing can be added",
                     missing.display()
                 )));
             }
-            // The stand-in may be foreign itself: it is the one that needs a loader.
-            program = std::fs::canonicalize(&stand_in).unwrap_or_else(|_| stand_in.clone());
-            start.links.push((missing.to_owned(), stand_in));
+            start.links.push((missing.clone(), found.clone()));
         }
         let why = match (&resolution.libc_set, resolution.needs.interpreter.as_deref()) {
+            // The stand-in of a missing interpreter may be this machine's own.
+            _ if self.q.answer.world == World::Native && !overlay && !start.links.is_empty() => {
+                "the script's interpreter can be added in a private root".to_owned()
+            }
             (Some(set), Some(interpreter)) => {
                 let free = room::at(Path::new(interpreter)) != Room::Taken;
                 if free == overlay {
@@ -201,7 +199,7 @@ impl Climb<'_> {
                 start.links.push((PathBuf::from(&inside.loader), copy));
                 start.links.push((PathBuf::from(&inside.libraries), self.materials.libraries(resolution, set.libc)?));
                 self.add_data(&mut start, set);
-                if let Some(why) = self.cover(&mut start, &inside, set.libc, &program)? {
+                if let Some(why) = self.cover(&mut start, &inside, set.libc, &self.q.program.binary)? {
                     return Ok(Verdict::Pass(why));
                 }
                 let world = match resolution.libc_set.as_ref().map(|s| s.version.as_str()) {
@@ -317,6 +315,7 @@ impl Climb<'_> {
         };
         if let Some(script) = &self.q.program.script {
             watch(&script.interpreter);
+            watch(&self.q.program.binary);
         }
         if let Some(interpreter) = &resolution.needs.interpreter {
             watch(Path::new(interpreter));
@@ -325,7 +324,7 @@ impl Climb<'_> {
         if let Some(set) = &resolution.libc_set {
             watch(&set.loader);
         }
-        for library in &resolution.libraries {
+        for library in resolution.libraries.iter().chain(&resolution.optional) {
             watch(&library.path);
         }
         for top in start.iter().flat_map(|s| s.extend.iter()) {

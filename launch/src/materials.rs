@@ -21,6 +21,13 @@ use store::cache::Cache;
 /// taken, and a name of the same length is used instead.
 const DIRECTORIES: [&str; 6] = ["/.xeno", "/.xen1", "/.xen2", "/.xen3", "/.xen4", "/.xen5"];
 
+/// The first of the names that is not taken: part of the question a decision answers, since another
+/// private root around this process changes it.
+pub fn free_directory() -> &'static str {
+    let taken = |d: &&&str| std::fs::symlink_metadata(d).is_ok();
+    DIRECTORIES.iter().find(|d| !taken(d)).unwrap_or(&DIRECTORIES[0])
+}
+
 /// The paths inside a private root for one word size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inside {
@@ -33,9 +40,7 @@ pub struct Inside {
 impl Inside {
     /// The paths for an architecture and C library in a directory that the host does not have.
     pub fn free(arch: Arch, libc: Libc) -> Inside {
-        let taken = |d: &&&str| std::fs::symlink_metadata(d).is_ok();
-        let directory = DIRECTORIES.iter().find(|d| !taken(d)).unwrap_or(&DIRECTORIES[0]);
-        Inside::below(directory, arch, libc)
+        Inside::below(free_directory(), arch, libc)
     }
 
     fn below(directory: &str, arch: Arch, libc: Libc) -> Inside {

@@ -15,6 +15,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use store::cache::Cache;
 
 /// First field; changes whenever the meaning of the rest does.
@@ -77,11 +78,17 @@ impl Stamp {
     }
 }
 
-/// Remembers a start, the files it rests on and its report.
+/// Remembers a start, the files it rests on and its report; `begun` is when the first of the files was
+/// looked at. Nothing is remembered if one of them has changed since.
 ///
 /// # Errors
 /// When the memory cannot be written; the caller may go on without.
-pub fn store(cache: &Cache, key: &Key, start: &Start, watched: &[PathBuf], report: &str) -> Result<(), Error> {
+pub fn store(cache: &Cache, key: &Key, start: &Start, watched: &[PathBuf], begun: SystemTime, report: &str) -> Result<(), Error> {
+    // A file that changed while the question was answered may not be the one that was asked about.
+    let made = |path: &Path| path.starts_with(cache.root());
+    if watched.iter().any(|path| !made(path) && changed_since(path, begun)) {
+        return Ok(());
+    }
     let mut out: Vec<u8> = Vec::new();
     let mut field = |bytes: &[u8]| {
         out.extend_from_slice(bytes);
@@ -117,6 +124,13 @@ pub fn store(cache: &Cache, key: &Key, start: &Start, watched: &[PathBuf], repor
     cache.replace(KIND, &key.report(), report.as_bytes(), 0o600).map_err(fail)?;
     cache.replace(KIND, &key.name, &out, 0o600).map_err(fail)?;
     Ok(())
+}
+
+fn changed_since(path: &Path, begun: SystemTime) -> bool {
+    // The kernel stamps files with a clock that lags by up to a tick.
+    let begun = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(Duration::from_millis(20));
+    let seconds = i64::try_from(begun.as_secs()).unwrap_or(i64::MAX);
+    fs::metadata(path).is_ok_and(|m| (m.ctime(), m.ctime_nsec()) >= (seconds, i64::from(begun.subsec_nanos())))
 }
 
 /// Recalls a start, if every file it rests on is unchanged.
@@ -169,6 +183,11 @@ pub fn forget(cache: &Cache, key: &Key) {
 mod tests {
     use super::*;
 
+    /// A beginning that lies after every change the test makes.
+    fn later() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(60)
+    }
+
     fn start() -> Start {
         Start {
             rung: Rung::Overlay,
@@ -186,13 +205,25 @@ mod tests {
         let absent = dir.path().join("absent");
         fs::write(&watched, "one").unwrap();
         let (key, cache) = (Key::new(&[OsStr::new("a"), OsStr::new("b")]), Cache::at(dir.path()));
-        store(&cache, &key, &start(), &[watched.clone(), absent.clone()], "{}").unwrap();
+        store(&cache, &key, &start(), &[watched.clone(), absent.clone()], later(), "{}").unwrap();
         assert_eq!(recall(&cache, &key), Some(start()));
         fs::write(&absent, "").unwrap();
         assert_eq!(recall(&cache, &key), None, "a file that appears is a change");
         fs::remove_file(&absent).unwrap();
         assert_eq!(recall(&cache, &key), Some(start()));
         fs::write(&watched, "three").unwrap();
+        assert_eq!(recall(&cache, &key), None);
+    }
+
+    #[test]
+    fn a_program_that_changed_while_it_was_asked_about_is_not_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("program");
+        let cache = Cache::at(dir.path().join("cache"));
+        let key = Key::new(&[OsStr::new("a")]);
+        let begun = SystemTime::now();
+        fs::write(&program, "new").unwrap();
+        store(&cache, &key, &start(), &[program], begun, "{}").unwrap();
         assert_eq!(recall(&cache, &key), None);
     }
 
@@ -206,7 +237,7 @@ mod tests {
     fn a_damaged_memory_is_no_memory() {
         let dir = tempfile::tempdir().unwrap();
         let (key, cache) = (Key::new(&[OsStr::new("a")]), Cache::at(dir.path()));
-        store(&cache, &key, &start(), &[], "{}").unwrap();
+        store(&cache, &key, &start(), &[], later(), "{}").unwrap();
         let whole = fs::read(cache.path(KIND, &key.name)).unwrap();
         for end in 0..whole.len() - 1 {
             assert_eq!(parse(&whole[..end]), None, "{end}");

@@ -31,6 +31,8 @@ pub struct Sources<'a> {
 pub enum Native {
     /// It needs no loader.
     Static,
+    /// It is no program: a library that needs nothing, an object file.
+    NotAProgram,
     /// Its loader finds everything.
     Runs,
     /// No file lies at the interpreter's path.
@@ -103,7 +105,8 @@ pub fn answer(
         return Ok(Answer { native, ..empty(program, needs) });
     }
     if needs.kind.is_static() || !needs.kind.has_loader() && needs.needed.is_empty() {
-        return Ok(Answer { native: Native::Static, ..empty(program, needs) });
+        let native = if needs.kind.is_static() { Native::Static } else { Native::NotAProgram };
+        return Ok(Answer { native, ..empty(program, needs) });
     }
     let libc = needs.libc().unwrap_or(Libc::Glibc);
     let mut passed_over = Vec::new();
@@ -245,6 +248,7 @@ fn unanswered(program: &Path, needs: &Needs, libc: Libc, refusal: Option<&Provid
 pub fn sentence(native: &Native) -> String {
     match native {
         Native::Static => "it is static: it needs no loader and no library".to_owned(),
+        Native::NotAProgram => "it is no program and needs nothing".to_owned(),
         Native::Runs => "its loader finds everything".to_owned(),
         Native::NoLoader(path) => format!("its interpreter {path} does not exist here"),
         Native::NotALoader(path, why) => format!("{path} is there, but {why}"),

@@ -3,6 +3,7 @@
 
 use crate::atomic::{self, TreeBuilder};
 use crate::error::{Error, Result};
+use crate::root::{StoreRoot, Sub};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -11,12 +12,24 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Cache {
     root: PathBuf,
+    /// The store it belongs to, which knows how a shared place must be made.
+    store: Option<StoreRoot>,
 }
 
 impl Cache {
     /// The cache at a directory, which need not exist yet.
     pub fn at(root: impl Into<PathBuf>) -> Cache {
-        Cache { root: root.into() }
+        Cache { root: root.into(), store: None }
+    }
+
+    /// The cache of a store; it is made when the first entry is written.
+    pub fn of(store: &StoreRoot) -> Cache {
+        Cache { root: store.cache_dir(), store: Some(store.clone()) }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Where an entry lies, whether it exists or not.
@@ -26,6 +39,9 @@ impl Cache {
 
     fn directory(&self, kind: &str) -> Result<PathBuf> {
         let directory = self.root.join(kind);
+        if let Some(store) = &self.store {
+            store.make(Sub::Cache)?;
+        }
         fs::create_dir_all(&directory).map_err(|e| Error::io("create", &directory, e))?;
         // Whoever writes clears away what a killed process left in the same place.
         atomic::sweep(&directory, None);

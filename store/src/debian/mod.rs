@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Candidates of one name that are tried before it counts as missing.
@@ -73,6 +74,8 @@ pub struct Debian {
     used: Mutex<BTreeMap<Package, (Group, StorePath)>>,
     /// The libc sets that were found, so that their libraries are offered from them.
     sets: Mutex<BTreeMap<(String, Libc), Option<libc::Set>>>,
+    /// Set once an optional package could not be had for a reason that may pass.
+    partial: AtomicBool,
 }
 
 /// One name's way through the candidates.
@@ -91,7 +94,13 @@ impl Debian {
             lock: None,
             used: Mutex::default(),
             sets: Mutex::default(),
+            partial: AtomicBool::new(false),
         }
+    }
+
+    /// Whether an optional package could not be had this time: another try may find more.
+    pub fn is_partial(&self) -> bool {
+        self.partial.load(Ordering::Relaxed)
     }
 
     /// Answers only from the lock from now on: its packages, by hash, into the store paths it names.
@@ -221,6 +230,7 @@ impl Debian {
                     Ok(stored) => stored,
                     Err(error) if search.want.optional => {
                         log::info!("{error}");
+                        self.partial.store(true, Ordering::Relaxed);
                         continue;
                     }
                     Err(error) => return Err(error.duplicate()),
