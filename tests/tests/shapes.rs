@@ -414,3 +414,25 @@ fn namespaces_refused() {
     let (seen, stderr) = shape.succeeds(&[&["/test/refuse", "/test/xeno", "run", "/app-view/hostchild"], &host[..]].concat());
     assert_eq!(files(&seen), files(&at_home), "{stderr}");
 }
+
+#[test]
+fn a_machine_without_the_other_worlds() {
+    let Some(mut shape) = Shape::bare() else { return };
+    for name in ["ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6"] {
+        let Some(library) = host_library(name) else { return xeno_tests::skip(&format!("no {name} here")) };
+        let at = if name.starts_with("ld-") { "/lib64" } else { "/lib/x86_64-linux-gnu" };
+        shape.put(&library, &format!("{at}/{name}"));
+    }
+    shape.put(&xeno_tests::fixture("nix-hello-i686"), "/opt/small/hello");
+    shape.put(&xeno_tests::fixture("hello-x86_64-musl-pie"), "/opt/musl/hello");
+    if !shape.connect() {
+        return;
+    }
+    let variables = shape.environment.len();
+    // 32-bit glibc and musl, each a world of its own from the archive.
+    for (program, unwind) in [("/opt/small/hello", "1"), ("/opt/musl/hello", "-")] {
+        assert!(!shape.says(&[program]).status.success(), "it must not run by itself");
+        let (output, stderr) = shape.succeeds(&["/test/xeno", "run", program]);
+        assert_eq!(output, hello(program, unwind, variables, 1), "{stderr}");
+    }
+}

@@ -167,6 +167,20 @@ impl Scene {
     }
 }
 
+/// Each user on each rung of a private root.
+pub fn everywhere(law: impl Fn(&Scene, Rung)) {
+    for scene in Scene::all() {
+        for rung in Rung::ALL {
+            law(&scene, rung);
+        }
+    }
+}
+
+/// Each user, where the rung does not matter.
+pub fn everyone(law: impl Fn(&Scene)) {
+    Scene::all().iter().for_each(law);
+}
+
 /// Names below a store that only a process at work may use: temporary files and directories.
 pub fn leftovers(store: &Path) -> Vec<String> {
     let mut found = Vec::new();
