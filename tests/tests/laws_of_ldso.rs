@@ -236,7 +236,11 @@ fn an_empty_element_is_the_current_directory() {
         .unwrap();
     assert!(!String::from_utf8_lossy(&said.stdout).contains("not found"), "an empty element is the current directory");
     assert_eq!(
-        resolver::search::library_path(":", &resolver::search::Tokens { origin: Path::new("/"), lib: "lib", platform: "" }),
+        resolver::search::library_path(
+            ":",
+            resolver::needs::Libc::Glibc,
+            &resolver::search::Tokens { origin: Path::new("/"), lib: "lib", platform: "" }
+        ),
         [PathBuf::from(".")]
     );
 }
@@ -307,6 +311,41 @@ fn a_weak_version_need_is_no_need() {
     // The library without any version table answers a versioned need with a warning only.
     assert!(lab.resolve(&program).conflicts.is_empty());
     assert_eq!(Command::new(&program).status().unwrap().code(), Some(0), "the loader starts it");
+}
+
+#[test]
+fn an_empty_runpath_is_no_path() {
+    let lab = Lab::new();
+    lab.library("liba.so.1", "liba.so.1", &[], &[]);
+    let program = lab.program("p", &["liba.so.1"], &[NEW, "-Wl,-rpath,Z"]);
+    // Blank the text, as tools that remove a RUNPATH do.
+    let mut bytes = fs::read(&program).unwrap();
+    let at = bytes.windows(3).position(|w| w == b"\0Z\0").unwrap();
+    bytes[at + 1] = 0;
+    fs::write(&program, bytes).unwrap();
+    assert_eq!(resolver::elf::load(&program).unwrap().runpath.as_deref(), Some(""));
+    assert_eq!(lab.agreed(&program).missing[0].name, "liba.so.1");
+}
+
+#[test]
+fn versions_needed_of_the_loader_itself_are_checked() {
+    let lab = Lab::new();
+    fs::write(lab.path("versions"), "GLIBC_2.99 { global: f; };").unwrap();
+    let loader = resolver::elf::load(&lab.program("probe", &[], &[])).unwrap().interpreter.unwrap();
+    let name = Path::new(&loader).file_name().unwrap().to_str().unwrap().to_owned();
+    let soname = format!("-Wl,-soname,{name}");
+    lab.link(
+        &format!("fake/{name}"),
+        "int f(void){return 0;}",
+        vec![],
+        &[],
+        &["-shared", "-fPIC", &soname, "-Wl,--version-script={dir}/versions"],
+    );
+    let program = lab.link("p", "int f(void); int main(void){return f();}", vec![], &[&format!("fake/{name}")], &[]);
+    let found = lab.resolve(&program);
+    assert!(matches!(&found.conflicts[..], [Conflict::Version { version, .. }] if version == "GLIBC_2.99"), "{:?}", found.conflicts);
+    let refused = Command::new(&program).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("version `GLIBC_2.99' not found"), "the loader refuses it too");
 }
 
 #[test]

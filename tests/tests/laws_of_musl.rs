@@ -105,3 +105,25 @@ fn origin_is_the_directory_of_the_object_that_says_it() {
     let program = lab.program("bin/p", &["deep/libouter.so.1"], &[NEW, "-Wl,-rpath,$ORIGIN/../deep"]);
     assert_eq!(rule_of(&agreed(&lab, &program), "libinner.so.1"), &Rule::Runpath("libouter.so.1".into()));
 }
+
+#[test]
+fn versions_are_never_compared() {
+    let Some(lab) = lab() else { return };
+    let script = |text: &str| fs::write(lab.path("versions"), text).unwrap();
+    let flags = ["-shared", "-fPIC", "-Wl,-soname,liba.so.1", "-Wl,--version-script={dir}/versions"];
+    script("V2 { global: f; };");
+    lab.link("old/liba.so.1", "int f(void){return 3;}", vec![], &[], &flags);
+    script("V1 { global: f; };");
+    lab.link("new/liba.so.1", "int f(void){return 3;}", vec![], &[], &flags);
+    let program = lab.link("p", "int f(void); int main(void){return f();}", vec![], &["new/liba.so.1"], &[NEW, "-Wl,-rpath,{dir}/old"]);
+    assert!(agreed(&lab, &program).is_complete());
+    assert_eq!(Command::new(&program).status().unwrap().code(), Some(3), "the loader starts it");
+}
+
+#[test]
+fn a_semicolon_separates_nothing_and_an_empty_element_is_nothing() {
+    let Some(mut lab) = two_places() else { return };
+    let program = lab.program("p", &["a/liba.so.1"], &[]);
+    lab.set("LD_LIBRARY_PATH", "/nonexistent;{dir}/b");
+    assert_eq!(agreed(&lab, &program).missing[0].name, "liba.so.1");
+}
