@@ -172,6 +172,7 @@ impl Fetcher {
             } else if part.metadata().is_ok_and(|m| m.len() == job.size) && hash_whole(&mut part).is_ok_and(|h| h == job.sha256) {
                 // Whoever held the lock finished it and may be done with it already; here it is still open.
                 self.progress.advance(job.size);
+                release(&part, &part_path)?;
                 return Ok(fetched(part));
             }
         };
@@ -180,6 +181,7 @@ impl Fetcher {
         match outcome {
             Ok(()) => {
                 publish(&part, &part_path, &done)?;
+                release(&part, &part_path)?;
                 Ok(fetched(part))
             }
             Err(error) => {
@@ -192,7 +194,7 @@ impl Fetcher {
         }
     }
 
-    /// Takes the lock of a download; another process that makes progress is waited for.
+    /// Takes the lock of a download (see [`release`] for when it is given back); another process that makes progress is waited for.
     fn wait_for(&self, part: &File, path: &Path, label: &str) -> Result<()> {
         let length = || part.metadata().map_or(0, |m| m.len());
         let mut seen = (length(), Instant::now());
@@ -384,6 +386,12 @@ impl Fetcher {
     }
 }
 
+/// Gives a finished download's lock back at once, not with the last of its batch: of two processes that fetch the
+/// same files, each would hold what the other waits for.
+fn release(file: &File, path: &Path) -> Result<()> {
+    file.unlock().map_err(|e| Error::io("unlock", path, e))
+}
+
 fn hash_whole(file: &mut File) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -438,4 +446,28 @@ fn local_path(address: &str) -> Option<PathBuf> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finished_download_is_no_longer_locked_while_others_of_its_batch_go_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = directory.path().join("source");
+        fs::write(&source, "content").unwrap();
+        let job = Job {
+            label: "content".to_owned(),
+            addresses: vec![source.display().to_string()],
+            size: 7,
+            sha256: Sha256::digest("content").into(),
+        };
+        let fetcher = Fetcher::new(Proxies::default(), Arc::new(crate::progress::Silent));
+        let fetched = fetcher.all("one file", directory.path(), std::slice::from_ref(&job));
+        // The batch is still held here; another process that opened the same file gets its lock.
+        assert!(fetched.first().unwrap().is_ok());
+        let other = File::open(directory.path().join(hex(&job.sha256))).unwrap();
+        other.try_lock().unwrap();
+    }
 }
