@@ -13,7 +13,7 @@ const HINTS_MAX: usize = 512;
 
 /// Finds the soname-shaped strings of a file, sorted.
 ///
-/// Anchored: the string must be the whole of what stands between two NULs, so that
+/// Anchored: the string must be the whole of what stands between something unprintable and a NUL, so that
 /// `cannot load libfoo.so.1` or a path is no hint.
 ///
 /// # Errors
@@ -28,7 +28,9 @@ pub fn strings(bytes: &[u8]) -> Result<Vec<DlopenHint>, ElfError> {
                 break;
             }
             let window = range.get(at.saturating_sub(SONAME_MAX)..at).unwrap_or(&[]);
-            let Some(start) = memchr::memrchr(0, window).map(|nul| at - window.len() + nul + 1) else {
+            // Code may lie directly before the first string, with no NUL in between.
+            let unprintable = |b: &u8| !(b' '..=b'~').contains(b);
+            let Some(start) = window.iter().rposition(unprintable).map(|end| at - window.len() + end + 1) else {
                 continue;
             };
             let tail = range.get(at..).unwrap_or(&[]);
@@ -65,6 +67,18 @@ pub fn is_soname(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_string_directly_behind_code_is_a_hint_and_a_part_of_one_is_none() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/bin/string-dlopen");
+        let bytes = std::fs::read(path).unwrap();
+        let found = |bytes: &[u8]| strings(bytes).unwrap().into_iter().flat_map(|h| h.sonames).any(|n| n == "libz.so.1");
+        assert!(found(&bytes));
+        let at = bytes.windows(9).position(|w| w == b"libz.so.1").unwrap();
+        let mut text = bytes;
+        text[at - 1] = b' ';
+        assert!(!found(&text));
+    }
 
     #[test]
     fn a_soname_has_a_stem_and_a_numeric_version() {
