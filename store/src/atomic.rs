@@ -42,7 +42,8 @@ pub fn write_file_with(path: &Path, mode: u32, fill: impl FnOnce(&mut BufWriter<
     drop(out);
     temporary.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
     temporary.as_file().sync_all().map_err(failed)?;
-    temporary.persist(path).map_err(|e| failed(e.error))?;
+    // Closed before anybody can see it: a program that is still open for writing cannot be started (ETXTBSY).
+    temporary.into_temp_path().persist(path).map_err(|e| failed(e.error))?;
     sync_directory(directory)
 }
 
