@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{Rung, Scene, copy, everyone, everywhere, exits, is_root, refuses, replaced, succeeds};
+use support::{Rung, Scene, copy, everyone, everywhere, exits, is_root, refuses, replaced, settle, succeeds};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -68,6 +68,7 @@ fn recalls(scene: &Scene, command: &mut Command) -> bool {
 fn a_second_start_asks_nothing_again() {
     everywhere(|scene, rung| {
         let program = scene.foreign("nix-hello", rung, format!("{}/nix-hello", rung.name()));
+        settle();
         assert!(!recalls(scene, &mut scene.run(&program, &[])), "the first one has nothing to recall");
         assert!(recalls(scene, &mut scene.run(&program, &[])));
         // A variable that loaders do not read is no part of the question; one that they read is.
@@ -81,11 +82,15 @@ fn a_second_start_asks_nothing_again() {
 fn an_updated_program_is_noticed() {
     everywhere(|scene, rung| {
         let program = scene.foreign("nix-hello", rung, format!("{}/program", rung.name()));
+        settle();
         assert!(succeeds(&mut scene.run(&program, &[])).starts_with("hello "));
+        assert!(recalls(scene, &mut scene.run(&program, &[])));
         // Replaced, as installers do.
         let new = scene.foreign("witness", rung, format!("{}/new", rung.name()));
         fs::rename(&new, &program).unwrap();
+        settle();
         assert_eq!(succeeds(&mut scene.run(&program, &["exe"])), format!("{}\n", program.display()));
+        assert!(recalls(scene, &mut scene.run(&program, &["exe"])));
         // Written over in place, same size and modification time.
         let before = fs::metadata(&program).unwrap();
         let bytes = replaced(&fs::read(&program).unwrap(), b"%d %d %d %d\n", b"%d-%d-%d-%d\n");
@@ -105,6 +110,7 @@ fn a_removed_library_is_noticed_and_a_new_one_in_its_place_as_well() {
         let tree = scene.path(format!("{}/app", rung.name()));
         copy(&xeno_tests::fixture("app-tree"), &tree);
         let app = scene.foreign("app-tree/bin/app", rung, tree.join("bin/app"));
+        settle();
         assert!(succeeds(&mut scene.run(&app, &[])).starts_with("app 12"));
         assert!(recalls(scene, &mut scene.run(&app, &[])));
         let library = tree.join("lib/libappdep.so.1");
@@ -124,6 +130,7 @@ fn a_change_of_the_hosts_library_cache_is_noticed() {
     }
     for scene in Scene::all() {
         let program = scene.foreign("nix-hello", Rung::Overlay, "app/nix-hello");
+        settle();
         succeeds(&mut scene.run(&program, &[]));
         assert!(recalls(&scene, &mut scene.run(&program, &[])));
         for file in scene.cached("start").iter().filter(|f| f.extension().is_some_and(|e| e == "json")) {
@@ -144,7 +151,9 @@ fn a_change_of_the_hosts_library_cache_is_noticed() {
 fn a_memory_that_was_damaged_is_no_memory() {
     everyone(|scene| {
         let program = scene.foreign("nix-hello", Rung::Overlay, "app/nix-hello");
+        settle();
         let hello = succeeds(&mut scene.run(&program, &[]));
+        assert!(!scene.cached("start").is_empty());
         for damage in [&b""[..], b"\0\0\0\0", b"xeno start 1\0overlay\0", &[0xff; 5000]] {
             for file in scene.cached("start") {
                 fs::write(&file, damage).unwrap();
@@ -275,6 +284,7 @@ fn starts_at_the_same_time_with_an_empty_store_all_succeed() {
 fn what_xeno_keeps_is_the_users_alone_and_read_only() {
     everywhere(|scene, rung| {
         let program = scene.foreign("nix-hello", rung, format!("{}/nix-hello", rung.name()));
+        settle();
         succeeds(&mut scene.run(&program, &[]));
         for (kind, mode) in [("loader", 0o555), ("libraries", 0o444), ("start", 0o600)] {
             let files = scene.cached(kind);
@@ -294,6 +304,7 @@ fn another_users_memory_is_not_followed() {
     }
     let Some(scene) = Scene::new(None) else { return };
     let program = scene.foreign("nix-hello", Rung::Overlay, "app/nix-hello");
+    settle();
     succeeds(&mut scene.run(&program, &[]));
     assert!(recalls(&scene, &mut scene.run(&program, &[])));
     for file in scene.cached("start") {

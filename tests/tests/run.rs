@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{Rung, Scene, copy, everyone, everywhere, exits, is_root, refuses, replaced, succeeds};
+use support::{Rung, Scene, copy, everyone, everywhere, exits, is_root, refuses, replaced, settle, succeeds};
 
 /// A shell that becomes what `script` says, with `$1` xeno or not, as the scene's user.
 fn shell(scene: &Scene, script: &str, args: &[&Path]) -> Command {
@@ -416,6 +416,7 @@ fn declared_and_guessed_dlopens_are_answered() {
         fs::remove_file(&program).unwrap();
         scene.program(&bytes, &program);
         fs::create_dir(tree.join("lib")).unwrap();
+        settle();
         let none = succeeds(&mut scene.run(&program, &[]));
         assert!(none.starts_with("libz none: libq.so.1: cannot open shared object file"), "{none}");
         // Added after the first start: noticed.

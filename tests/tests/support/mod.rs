@@ -209,6 +209,12 @@ pub fn copy(from: &Path, to: &Path) {
     assert!(status.success(), "copy {} to {}", from.display(), to.display());
 }
 
+/// Lets the clock of file times pass what was just written: a file that is no older than the question
+/// about it is not remembered.
+pub fn settle() {
+    std::thread::sleep(std::time::Duration::from_millis(60));
+}
+
 /// All occurrences of one text by another of the same length.
 pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len(), "nothing may move");
