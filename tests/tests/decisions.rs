@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{Rung, Scene, copy, everyone, everywhere, exits, is_root, refuses, replaced, settle, succeeds};
+use support::{Rung, Scene, copy, everyone, everywhere, is_root, refuses, replaced, settle, succeeds};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
