@@ -6,7 +6,7 @@ use crate::failure::{Failure, OneLine};
 use crate::progress::Show;
 use launch::ladder::{self, Decision, Question};
 use launch::materials::Materials;
-use launch::memory::{self, Key};
+use launch::memory::{self, Decided, Key};
 use launch::program::Program;
 use launch::rung::Rung;
 use launch::start::Start;
@@ -21,12 +21,15 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use store::cache::Cache;
 use store::debian::{Debian, Options};
 use store::host::{self, Drivers, Host};
 use store::lock::Lock;
 use store::root::{Places, StoreRoot};
+
+/// How long an answer is good for that some source could not contribute to.
+const PARTIAL_LASTS: Duration = Duration::from_secs(15 * 60);
 
 /// Starts a program; returns only if it could not, or was not to be started.
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
@@ -76,10 +79,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let mut watched = decision.watched.clone();
     watched.extend(args.lock.clone());
     watched.extend(store::config::Config::from_env()?.files);
-    // What holds only this time is not remembered: an answer that a source could not contribute to, a
-    // stand-in that PATH chose, a last resort that nobody asked for.
-    let lasting = whole && program.stand_in.is_none() && (start.rung != Rung::Loader || args.strategy.is_some());
-    if lasting && let Err(e) = memory::store(&cache, &key, start, &watched, begun, &decision.report) {
+    // What holds only this time is not remembered: a stand-in that PATH chose, a last resort that
+    // nobody asked for. What a source could not contribute to is tried again after a while.
+    let lasting = program.stand_in.is_none() && (start.rung != Rung::Loader || args.strategy.is_some());
+    let lasts = (!whole).then_some(PARTIAL_LASTS);
+    let decided = Decided { start, watched: &watched, report: &decision.report, begun, lasts };
+    if lasting && let Err(e) = memory::store(&cache, &key, &decided) {
         log::info!("{e}");
     }
     match start.enter() {

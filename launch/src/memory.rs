@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use store::cache::Cache;
 
 /// First field; changes whenever the meaning of the rest does.
-const VERSION: &[u8] = b"xeno start 2";
+const VERSION: &[u8] = b"xeno start 3";
 /// The subdirectory of the cache.
 const KIND: &str = "start";
 /// The largest memory that is read, bytes.
@@ -78,12 +78,27 @@ impl Stamp {
     }
 }
 
-/// Remembers a start, the files it rests on and its report; `begun` is when the first of the files was
-/// looked at. Nothing is remembered if one of them has changed since.
+/// What is remembered of one decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided<'a> {
+    /// What to do.
+    pub start: &'a Start,
+    /// The files it rests on.
+    pub watched: &'a [PathBuf],
+    /// The answer for machines.
+    pub report: &'a str,
+    /// When the first of the files was looked at.
+    pub begun: SystemTime,
+    /// How long it is good for; for ever if nothing that may pass had a part in it.
+    pub lasts: Option<Duration>,
+}
+
+/// Remembers a decision, unless one of its files has changed since it was begun.
 ///
 /// # Errors
 /// When the memory cannot be written; the caller may go on without.
-pub fn store(cache: &Cache, key: &Key, start: &Start, watched: &[PathBuf], begun: SystemTime, report: &str) -> Result<(), Error> {
+pub fn store(cache: &Cache, key: &Key, decided: &Decided<'_>) -> Result<(), Error> {
+    let Decided { start, watched, report, begun, lasts } = *decided;
     // A file that changed while the question was answered may not be the one that was asked about.
     let made = |path: &Path| path.starts_with(cache.root());
     if watched.iter().any(|path| !made(path) && changed_since(path, begun)) {
@@ -96,6 +111,11 @@ pub fn store(cache: &Cache, key: &Key, start: &Start, watched: &[PathBuf], begun
     };
     field(VERSION);
     field(start.rung.name().as_bytes());
+    if let Some(lasts) = lasts {
+        field(b"until");
+        field(seconds(begun + lasts).to_string().as_bytes());
+        field(b"");
+    }
     for (tag, pairs) in [("link", &start.links), ("bind", &start.binds)] {
         for (a, b) in pairs {
             field(tag.as_bytes());
@@ -124,6 +144,10 @@ pub fn store(cache: &Cache, key: &Key, start: &Start, watched: &[PathBuf], begun
     cache.replace(KIND, &key.report(), report.as_bytes(), 0o600).map_err(fail)?;
     cache.replace(KIND, &key.name, &out, 0o600).map_err(fail)?;
     Ok(())
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn changed_since(path: &Path, begun: SystemTime) -> bool {
@@ -160,6 +184,7 @@ fn parse(bytes: &[u8]) -> Option<Start> {
         let path = |b: &[u8]| PathBuf::from(OsStr::from_bytes(b));
         match tag {
             b"link" => start.links.push((path(first), path(second))),
+            b"until" if std::str::from_utf8(first).ok()?.parse::<u64>().ok()? > seconds(SystemTime::now()) => {}
             b"extend" => start.extend.push(path(first)),
             b"bind" => start.binds.push((path(first), path(second))),
             b"loader" => start.loader.push(OsString::from(OsStr::from_bytes(first))),
@@ -183,9 +208,9 @@ pub fn forget(cache: &Cache, key: &Key) {
 mod tests {
     use super::*;
 
-    /// A beginning that lies after every change the test makes.
-    fn later() -> SystemTime {
-        SystemTime::now() + Duration::from_secs(60)
+    /// Begun after every change the test makes.
+    fn decided<'a>(start: &'a Start, watched: &'a [PathBuf]) -> Decided<'a> {
+        Decided { start, watched, report: "{}", begun: SystemTime::now() + Duration::from_secs(60), lasts: None }
     }
 
     fn start() -> Start {
@@ -205,7 +230,7 @@ mod tests {
         let absent = dir.path().join("absent");
         fs::write(&watched, "one").unwrap();
         let (key, cache) = (Key::new(&[OsStr::new("a"), OsStr::new("b")]), Cache::at(dir.path()));
-        store(&cache, &key, &start(), &[watched.clone(), absent.clone()], later(), "{}").unwrap();
+        store(&cache, &key, &decided(&start(), &[watched.clone(), absent.clone()])).unwrap();
         assert_eq!(recall(&cache, &key), Some(start()));
         fs::write(&absent, "").unwrap();
         assert_eq!(recall(&cache, &key), None, "a file that appears is a change");
@@ -223,7 +248,18 @@ mod tests {
         let key = Key::new(&[OsStr::new("a")]);
         let begun = SystemTime::now();
         fs::write(&program, "new").unwrap();
-        store(&cache, &key, &start(), &[program], begun, "{}").unwrap();
+        store(&cache, &key, &Decided { begun, ..decided(&start(), &[program]) }).unwrap();
+        assert_eq!(recall(&cache, &key), None);
+    }
+
+    #[test]
+    fn what_lasts_for_a_time_is_recalled_no_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, key, start) = (Cache::at(dir.path()), Key::new(&[OsStr::new("a")]), start());
+        let lasting = |seconds| Decided { begun: SystemTime::now(), lasts: Some(Duration::from_secs(seconds)), ..decided(&start, &[]) };
+        store(&cache, &key, &lasting(600)).unwrap();
+        assert_eq!(recall(&cache, &key), Some(start.clone()));
+        store(&cache, &key, &lasting(0)).unwrap();
         assert_eq!(recall(&cache, &key), None);
     }
 
@@ -237,7 +273,7 @@ mod tests {
     fn a_damaged_memory_is_no_memory() {
         let dir = tempfile::tempdir().unwrap();
         let (key, cache) = (Key::new(&[OsStr::new("a")]), Cache::at(dir.path()));
-        store(&cache, &key, &start(), &[], later(), "{}").unwrap();
+        store(&cache, &key, &decided(&start(), &[])).unwrap();
         let whole = fs::read(cache.path(KIND, &key.name)).unwrap();
         for end in 0..whole.len() - 1 {
             assert_eq!(parse(&whole[..end]), None, "{end}");

@@ -62,8 +62,9 @@ pub struct Source {
     pub main: bool,
 }
 
-/// Names of suites under which Debian publishes releases besides codenames.
-const STATUS_NAMES: &[&str] = &["stable", "oldstable", "oldoldstable", "testing", "unstable", "sid"];
+/// Names under which Debian publishes releases: a mirror of one has the others too, whichever are configured.
+const SUITE_NAMES: &[&str] =
+    &["stable", "oldstable", "oldoldstable", "testing", "unstable", "sid", "buster", "bullseye", "bookworm", "trixie", "forky"];
 
 impl HostApt {
     /// Asks the host. A host without apt gives an empty answer; nothing here is an error. The mirrors are
@@ -117,7 +118,7 @@ fn debian_role(source: &Source, suites: &[String]) -> Option<Role> {
             _ => None,
         };
     }
-    let known = |name: &str| STATUS_NAMES.contains(&name) || suites.iter().any(|s| s == name);
+    let known = |name: &str| SUITE_NAMES.contains(&name) || suites.iter().any(|s| s == name);
     if let Some(base) = source.suite.strip_suffix("-security").or_else(|| source.suite.strip_suffix("/updates")) {
         return known(base).then_some(Role::Security);
     }
