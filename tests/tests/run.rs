@@ -250,7 +250,8 @@ fn the_exit_status_is_the_programs() {
 fn death_by_a_signal_is_passed_on_as_such() {
     everywhere(|scene, rung| {
         let witness = scene.foreign("witness", rung, format!("{}/witness", rung.name()));
-        for signal in [1, 6, 9, 13, 15] {
+        // Not SIGHUP: whoever starts the tests in the background may have it ignored, and so it stays.
+        for signal in [6, 9, 13, 15] {
             let output = scene.run(&witness, &["kill", &signal.to_string()]).output().unwrap();
             assert_eq!(output.status.signal(), Some(signal), "{}", output.status);
             assert_eq!(output.stderr.escape_ascii().to_string(), "");
