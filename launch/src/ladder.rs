@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 /// The most executables of one tree that are covered by copies.
 const COPIES_MAX: usize = 64;
 
+/// The most optional files that are watched one by one.
+const OPTIONAL_WATCHED_MAX: usize = 64;
+
 /// What the ladder is given.
 pub struct Question<'a> {
     /// The program as found.
@@ -324,7 +327,10 @@ impl Climb<'_> {
         if let Some(set) = &resolution.libc_set {
             watch(&set.loader);
         }
-        for library in resolution.libraries.iter().chain(&resolution.optional) {
+        // What may be opened later counts too where it is little. Hundreds of stats would cost more than
+        // the start itself: there, a replaced file is seen by its directory, this machine's own by its cache.
+        let optional = Some(&resolution.optional).filter(|o| o.len() <= OPTIONAL_WATCHED_MAX);
+        for library in resolution.libraries.iter().chain(optional.into_iter().flatten()) {
             watch(&library.path);
         }
         for top in start.iter().flat_map(|s| s.extend.iter()) {
