@@ -214,17 +214,7 @@ fn stranded(tree: &Tree, program: &Path, libc: Libc, environment: &Environment, 
 }
 
 fn empty(program: &Path, needs: Needs) -> Answer {
-    let resolution = Resolution {
-        program: program.to_owned(),
-        needs,
-        libc_set: None,
-        libraries: Vec::new(),
-        optional: Vec::new(),
-        missing: Vec::new(),
-        optional_missing: Vec::new(),
-        conflicts: Vec::new(),
-        failures: Vec::new(),
-    };
+    let resolution = Resolution::of(program, needs);
     Answer {
         native: Native::Static,
         world: World::Native,

@@ -4,7 +4,7 @@ use crate::needs::{Libc, Needs};
 use crate::provider::{LibcSet, Origin};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The rule of the search order that won (ld.so(8), "the search order").
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -160,6 +160,21 @@ pub struct Resolution {
 }
 
 impl Resolution {
+    /// The question, before anything was looked for.
+    pub fn of(program: &Path, needs: Needs) -> Resolution {
+        Resolution {
+            program: program.to_owned(),
+            needs,
+            libc_set: None,
+            libraries: Vec::new(),
+            optional: Vec::new(),
+            missing: Vec::new(),
+            optional_missing: Vec::new(),
+            conflicts: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
     /// Whether the program can start with exactly these files.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.conflicts.is_empty() && (self.libc_set.is_some() || self.needs.kind.is_static())

@@ -140,17 +140,7 @@ pub fn resolve(program: &Path, search: &Search<'_>) -> Result<Resolution, LoadEr
         Backing::Native(system) => Some(native_set(system)),
         Backing::Pool { set, .. } => Some((*set).clone()),
     };
-    let mut answer = Resolution {
-        program: program.to_owned(),
-        needs: (*needs).clone(),
-        libc_set: set,
-        libraries: Vec::new(),
-        optional: Vec::new(),
-        missing: Vec::new(),
-        optional_missing: Vec::new(),
-        conflicts: Vec::new(),
-        failures: Vec::new(),
-    };
+    let mut answer = Resolution { libc_set: set, ..Resolution::of(program, (*needs).clone()) };
     if needs.kind.is_static() {
         answer.libc_set = None;
         return Ok(answer);
