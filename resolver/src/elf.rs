@@ -81,11 +81,6 @@ pub fn arch(bytes: &[u8]) -> Result<Arch, ElfError> {
     Ok(read_header(bytes)?.1)
 }
 
-/// True for the first two bytes of a script.
-pub fn is_script(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"#!")
-}
-
 fn read_header(bytes: &[u8]) -> Result<(header::Header, Arch), ElfError> {
     let Some(ident) = bytes.get(..16) else {
         if bytes.starts_with(header::ELFMAG) {

@@ -57,10 +57,4 @@ impl Files {
     pub fn same(&self, a: &Path, b: &Path) -> bool {
         a == b || self.identity(a).is_some_and(|id| self.identity(b) == Some(id))
     }
-
-    /// Every path that was read as an ELF file.
-    pub fn paths(&self) -> Vec<PathBuf> {
-        let seen = self.seen.borrow();
-        seen.iter().filter(|(_, f)| matches!(f, Found::Elf(_))).map(|(p, _)| p.clone()).collect()
-    }
 }

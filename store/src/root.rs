@@ -189,11 +189,6 @@ impl StoreRoot {
         self.sub(Sub::Index)
     }
 
-    /// Where downloads lie.
-    pub fn download_dir(&self) -> PathBuf {
-        self.sub(Sub::Download)
-    }
-
     /// Creates a sub-directory (and the root) if it is missing, and returns its path.
     ///
     /// # Errors
