@@ -1,0 +1,369 @@
+//! Finds the tables that know dynamic symbols, through `PT_DYNAMIC` and the loaded segments, and
+//! edits copies of them. Section headers are asked only for a length that nothing else tells.
+
+use super::hash::GnuHeader;
+use super::{Patch, unable};
+use crate::codec::Codec;
+use crate::elf::{Elf, Segment};
+use crate::error::Error;
+use crate::plan::FileOffset;
+
+const PT_LOAD: u32 = 1;
+const PT_DYNAMIC: u32 = 2;
+const SHT_DYNSYM: u32 = 11;
+
+// gABI, "Dynamic Section", figure "Dynamic Array Tags".
+const DT_PLTRELSZ: u64 = 2;
+const DT_HASH: u64 = 4;
+const DT_STRTAB: u64 = 5;
+pub(super) const DT_SYMTAB: u64 = 6;
+const DT_RELA: u64 = 7;
+const DT_RELASZ: u64 = 8;
+const DT_STRSZ: u64 = 10;
+pub(super) const DT_SYMENT: u64 = 11;
+const DT_REL: u64 = 17;
+const DT_RELSZ: u64 = 18;
+const DT_PLTREL: u64 = 20;
+const DT_JMPREL: u64 = 23;
+pub(super) const DT_SYMTAB_SHNDX: u64 = 34;
+// GNU extensions (binutils, include/elf/common.h).
+const DT_GNU_HASH: u64 = 0x6fff_fef5;
+pub(super) const DT_VERSYM: u64 = 0x6fff_fff0;
+// What is ordered or packed otherwise.
+const DT_ANDROID_REL: u64 = 0x6000_000f;
+const DT_ANDROID_RELA: u64 = 0x6000_0011;
+const DT_MIPS_GOTSYM: u64 = 0x7000_0013;
+const DT_MIPS_XHASH: u64 = 0x7000_0036;
+
+const EM_MIPS: u16 = 8;
+const EM_S390: u16 = 22;
+const EM_ALPHA: u16 = 0x9026;
+
+/// Numbers at positions, in the file's own byte order; `None` where they are not all there.
+pub(super) trait Words: Copy {
+    /// A number of 2, 4 or 8 bytes.
+    fn get(self, bytes: &[u8], at: usize, size: usize) -> Option<u64>;
+    /// Writes one.
+    fn put(self, bytes: &mut [u8], at: usize, size: usize, number: u64) -> Option<()>;
+    /// The size of an address, in bytes.
+    fn size(self) -> usize;
+
+    fn get_u16(self, bytes: &[u8], at: usize) -> Option<u16> {
+        self.get(bytes, at, 2)?.try_into().ok()
+    }
+
+    fn get_u32(self, bytes: &[u8], at: usize) -> Option<u32> {
+        self.get(bytes, at, 4)?.try_into().ok()
+    }
+
+    fn get_word(self, bytes: &[u8], at: usize) -> Option<u64> {
+        self.get(bytes, at, self.size())
+    }
+
+    fn put_u32(self, bytes: &mut [u8], at: usize, number: u32) -> Option<()> {
+        self.put(bytes, at, 4, number.into())
+    }
+
+    fn put_word(self, bytes: &mut [u8], at: usize, number: u64) -> Option<()> {
+        self.put(bytes, at, self.size(), number)
+    }
+}
+
+impl Words for Codec {
+    fn get(self, bytes: &[u8], at: usize, size: usize) -> Option<u64> {
+        bytes.get(at..at.checked_add(size)?).map(|bytes| self.number(bytes))
+    }
+
+    fn put(self, bytes: &mut [u8], at: usize, size: usize, number: u64) -> Option<()> {
+        let place = bytes.get_mut(at..at.checked_add(size)?)?;
+        let (little, big) = (number.to_le_bytes(), number.to_be_bytes());
+        place.copy_from_slice(if self.big_endian { big.get(8_usize.checked_sub(size)?..)? } else { little.get(..size)? });
+        Some(())
+    }
+
+    fn size(self) -> usize {
+        if self.is_64 { 8 } else { 4 }
+    }
+}
+
+/// The NUL-terminated text at `start`, without its NUL.
+pub(super) fn text(strings: &[u8], start: usize) -> Option<&[u8]> {
+    let rest = strings.get(start..)?;
+    rest.get(..memchr::memchr(0, rest)?)
+}
+
+/// Part of the file, and what it becomes.
+#[derive(Clone, Debug)]
+pub(super) struct Table<'a> {
+    pub(super) words: Codec,
+    offset: usize,
+    pub(super) old: &'a [u8],
+    pub(super) new: Vec<u8>,
+    what: &'static str,
+}
+
+impl Table<'_> {
+    /// Entries of `size` bytes in a new order: at each position, the position it comes from.
+    pub(super) fn reorder(&mut self, order: &[usize], size: usize) {
+        let before = self.new.clone();
+        for (place, from) in self.new.chunks_exact_mut(size).zip(order) {
+            if let Some(entry) = before.get(from * size..(from + 1) * size) {
+                place.copy_from_slice(entry);
+            }
+        }
+    }
+
+    /// The runs of bytes that differ. Runs with little between them count as one.
+    pub(super) fn differences(self) -> Vec<Patch> {
+        const LITTLE: usize = 32;
+        let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+        for (at, _) in self.old.iter().zip(&self.new).enumerate().filter(|(_, (old, new))| old != new) {
+            match runs.last_mut() {
+                Some(run) if at - run.end <= LITTLE => run.end = at + 1,
+                _ => runs.push(at..at + 1),
+            }
+        }
+        let patch = |run: std::ops::Range<usize>| {
+            let bytes = self.new.get(run.clone())?.to_vec();
+            Some((FileOffset((self.offset + run.start) as u64), bytes, self.what.to_owned()))
+        };
+        runs.into_iter().filter_map(patch).collect()
+    }
+}
+
+/// A table of relocations of `entry` bytes.
+pub(super) struct Relocations<'a> {
+    pub(super) table: Table<'a>,
+    entry: usize,
+}
+
+impl Relocations<'_> {
+    /// The largest symbol position one of them names.
+    fn largest_symbol(&self) -> Option<usize> {
+        let words = self.table.words;
+        let infos = (0..).step_by(self.entry).map_while(|at| words.get_word(self.table.old, at + words.size()));
+        infos.filter_map(|info| usize::try_from(info >> symbol_shift(words)).ok()).max()
+    }
+
+    /// Makes them follow symbols that moved: at each old position, the new one.
+    pub(super) fn follow(&mut self, moved_to: &[usize]) -> Result<(), Error> {
+        let words = self.table.words;
+        let shift = symbol_shift(words);
+        for at in (0..self.table.new.len()).step_by(self.entry) {
+            let place = at + words.size();
+            let Some(info) = words.get_word(&self.table.new, place) else { break };
+            let old = info >> shift;
+            let to = usize::try_from(old).ok().and_then(|old| moved_to.get(old));
+            let to = *to.ok_or_else(|| unable(format!("a relocation names the symbol {old}, which does not exist")))? as u64;
+            if to != old {
+                let info = info & ((1 << shift) - 1) | to << shift;
+                words.put_word(&mut self.table.new, place, info).ok_or_else(|| unable("a relocation table is too short"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `ELF32_R_SYM` and `ELF64_R_SYM` (gABI, "Relocation").
+fn symbol_shift(words: Codec) -> u32 {
+    if words.is_64 { 32 } else { 8 }
+}
+
+/// The dynamic section, and how its addresses lie in the file.
+pub(super) struct Dynamic<'a> {
+    file: &'a [u8],
+    pub(super) words: Codec,
+    machine: u16,
+    loads: Vec<Segment>,
+    entries: Vec<(u64, u64)>,
+}
+
+impl<'a> Dynamic<'a> {
+    /// `None` for a file without `PT_DYNAMIC`.
+    pub(super) fn read(file: &'a [u8]) -> Result<Option<Dynamic<'a>>, Error> {
+        let elf = Elf::parse(file)?;
+        let words = elf.header.codec;
+        let Some(segment) = elf.segments.iter().find(|segment| segment.p_type == PT_DYNAMIC) else { return Ok(None) };
+        let (_, bytes) = segment.bytes(file)?;
+        let pairs =
+            bytes.chunks_exact(2 * words.size()).map_while(|pair| Some((words.get_word(pair, 0)?, words.get_word(pair, words.size())?)));
+        let entries = pairs.take_while(|(tag, _)| *tag != 0).collect();
+        let machine = elf.header.machine;
+        let loads = elf.segments.into_iter().filter(|segment| segment.p_type == PT_LOAD).collect();
+        Ok(Some(Dynamic { file, words, machine, loads, entries }))
+    }
+
+    /// The value of a tag. Of several the last counts, as for glibc (`elf_get_dynamic_info`).
+    pub(super) fn value(&self, tag: u64) -> Option<u64> {
+        self.entries.iter().rev().find(|(t, _)| *t == tag).map(|(_, value)| *value)
+    }
+
+    /// Where an address lies in the file, and how many bytes of its segment follow there.
+    fn place(&self, address: u64) -> Option<(usize, usize)> {
+        let load = self.loads.iter().find(|load| address.checked_sub(load.vaddr).is_some_and(|into| into < load.file_size))?;
+        let into = address - load.vaddr;
+        let offset = usize::try_from(load.offset.0.checked_add(into)?).ok()?;
+        let room = usize::try_from(load.file_size - into).ok()?;
+        Some((offset, room.min(self.file.len().checked_sub(offset)?)))
+    }
+
+    /// `size` bytes at a tag's address; `None` if there is no such tag.
+    pub(super) fn table(&self, tag: u64, size: usize, what: &'static str) -> Result<Option<Table<'a>>, Error> {
+        let Some(address) = self.value(tag) else { return Ok(None) };
+        self.bytes(address, size, what).map(Some)
+    }
+
+    fn bytes(&self, address: u64, size: usize, what: &'static str) -> Result<Table<'a>, Error> {
+        let outside = || unable(format!("{what}, {size} bytes at address {address:#x}, lie outside of what is loaded from the file"));
+        let (offset, room) = self.place(address).ok_or_else(outside)?;
+        let old = self.file.get(offset..offset.saturating_add(size)).filter(|_| size <= room).ok_or_else(outside)?;
+        Ok(Table { words: self.words, offset, old, new: old.to_vec(), what })
+    }
+
+    /// The string table.
+    pub(super) fn strings(&self) -> Result<&'a [u8], Error> {
+        let (Some(address), Some(size)) = (self.value(DT_STRTAB), self.value(DT_STRSZ)) else {
+            return Err(unable("there is no DT_STRTAB or no DT_STRSZ"));
+        };
+        let outside = || unable("DT_STRTAB lies outside of what is loaded from the file");
+        let (offset, room) = self.place(address).ok_or_else(outside)?;
+        let size = usize::try_from(size).ok().filter(|size| *size <= room).ok_or_else(outside)?;
+        self.file.get(offset..offset + size).ok_or_else(outside)
+    }
+
+    /// The size of a word of `DT_HASH`: 4, but 8 on the two machines whose ABI was written otherwise
+    /// (glibc, `Elf_Symndx` of alpha and s390x).
+    pub(super) fn hash_entry(&self) -> usize {
+        if self.words.is_64 && [EM_S390, EM_ALPHA].contains(&self.machine) { 8 } else { 4 }
+    }
+
+    /// `DT_HASH`, whole.
+    pub(super) fn sysv_hash(&self) -> Result<Option<Table<'a>>, Error> {
+        const WHAT: &str = "DT_HASH";
+        let entry = self.hash_entry();
+        let Some(head) = self.table(DT_HASH, 2 * entry, WHAT)? else { return Ok(None) };
+        let count = |at: usize| self.words.get(head.old, at * entry, entry).and_then(|n| usize::try_from(n).ok());
+        let size = count(0)
+            .filter(|buckets| *buckets > 0)
+            .and_then(|buckets| buckets.checked_add(count(1)?)?.checked_add(2)?.checked_mul(entry))
+            .ok_or_else(|| unable("the header of DT_HASH is out of range"))?;
+        self.table(DT_HASH, size, WHAT)
+    }
+
+    /// `DT_GNU_HASH`, whole: its length follows from the chain that ends last.
+    pub(super) fn gnu_hash(&self) -> Result<Option<Table<'a>>, Error> {
+        let Some(address) = self.value(DT_GNU_HASH) else { return Ok(None) };
+        let out_of_range = || unable("the header of DT_GNU_HASH is out of range");
+        let (offset, room) = self.place(address).ok_or_else(out_of_range)?;
+        let rest = self.file.get(offset..).and_then(|rest| rest.get(..room)).ok_or_else(out_of_range)?;
+        let header = GnuHeader::read(self.words, rest).ok_or_else(out_of_range)?;
+        let buckets = (0..header.buckets as usize).filter_map(|index| self.words.get_u32(rest, header.buckets_at + index * 4));
+        let last = buckets.filter(|first| *first != 0).max();
+        let mut chains = 0usize;
+        if let Some(last) = last {
+            let start =
+                last.checked_sub(header.first_symbol).ok_or_else(|| unable("a bucket of DT_GNU_HASH names a symbol that is not in it"))?;
+            let ends = |index: &usize| self.words.get_u32(rest, header.chains_at + index * 4).is_none_or(|hash| hash & 1 == 1);
+            // Ends at the latest where the segment does.
+            chains = (start as usize..).find(ends).unwrap_or_default() + 1;
+        }
+        let size = header.chains_at + chains.checked_mul(4).ok_or_else(out_of_range)?;
+        self.bytes(address, size, "DT_GNU_HASH").map(Some)
+    }
+
+    /// How many symbols there are. The gABI says it in `DT_HASH` only; without it, the last of
+    /// `DT_GNU_HASH` is the last of all. A program that defines none has an empty one; then it is
+    /// said by the section header, and by the relocations if there is none.
+    pub(super) fn symbol_count(&self, hash: Option<&Table<'a>>, gnu_hash: Option<&Table<'a>>) -> Result<usize, Error> {
+        if let Some(table) = hash {
+            let entry = self.hash_entry();
+            let count = self.words.get(table.old, entry, entry).and_then(|count| usize::try_from(count).ok());
+            return count.ok_or_else(|| unable("the header of DT_HASH is out of range"));
+        }
+        if let Some(table) = gnu_hash
+            && let Some(header) = GnuHeader::read(self.words, table.old)
+            && table.old.len() > header.chains_at
+        {
+            return Ok(header.first_symbol as usize + (table.old.len() - header.chains_at) / 4);
+        }
+        if let Some(count) = self.counted_by_section() {
+            return Ok(count);
+        }
+        Ok(self.relocations()?.iter().filter_map(Relocations::largest_symbol).max().map_or(1, |last| last + 1))
+    }
+
+    /// The number of symbols by the section header of type `SHT_DYNSYM` at `DT_SYMTAB`.
+    fn counted_by_section(&self) -> Option<usize> {
+        let (words, file) = (self.words, self.file);
+        // Offsets in Ehdr and Shdr (gABI, "ELF Header" and "Section Header").
+        let (shoff, shentsize, shnum, addr, size, entry) = if words.is_64 { (40, 58, 60, 16, 32, 64) } else { (32, 46, 48, 12, 20, 40) };
+        let start = usize::try_from(words.get_word(file, shoff)?).ok()?;
+        if usize::from(words.get_u16(file, shentsize)?) != entry {
+            return None;
+        }
+        let address = self.value(DT_SYMTAB)?;
+        (0..usize::from(words.get_u16(file, shnum)?)).find_map(|index| {
+            let header = file.get(start.checked_add(index * entry)?..)?.get(..entry)?;
+            let fits = words.get_u32(header, 4)? == SHT_DYNSYM && words.get_word(header, addr)? == address;
+            let bytes = usize::try_from(words.get_word(header, size)?).ok()?;
+            fits.then_some(bytes / if words.is_64 { 24 } else { 16 })
+        })
+    }
+
+    /// Refuses the hash table of MIPS, whose order is the global offset table's.
+    pub(super) fn no_other_hash(&self) -> Result<(), Error> {
+        match self.value(DT_MIPS_XHASH) {
+            Some(_) => Err(unable("its DT_MIPS_XHASH is tied to the global offset table")),
+            None => Ok(()),
+        }
+    }
+
+    /// The relocation tables that name symbols, none of them overlapping another.
+    ///
+    /// # Errors
+    /// [`Error::Symbols`] for those that are packed or whose symbols have an order of their own.
+    pub(super) fn relocations(&self) -> Result<Vec<Relocations<'a>>, Error> {
+        for tag in [DT_ANDROID_REL, DT_ANDROID_RELA] {
+            if self.value(tag).is_some() {
+                return Err(unable("its relocations are packed, and the symbols they name cannot change places"));
+            }
+        }
+        if self.value(DT_MIPS_GOTSYM).is_some() || (self.machine == EM_MIPS && self.words.is_64) {
+            return Err(unable("the order of its symbols is that of its global offset table"));
+        }
+        let pair = 2 * self.words.size();
+        let plt_entry = if self.value(DT_PLTREL) == Some(DT_RELA) { pair + self.words.size() } else { pair };
+        let tags = [(DT_RELA, DT_RELASZ, pair + self.words.size()), (DT_REL, DT_RELSZ, pair), (DT_JMPREL, DT_PLTRELSZ, plt_entry)];
+        let mut tables: Vec<Relocations<'a>> = Vec::new();
+        for (tag, size, entry) in tags {
+            let size = usize::try_from(self.value(size).unwrap_or(0)).map_err(|_| unable("a relocation table is larger than memory"))?;
+            if size == 0 {
+                continue;
+            }
+            if let Some(table) = self.table(tag, size, "the relocations")? {
+                tables.push(Relocations { table, entry });
+            }
+        }
+        // On some machines DT_RELASZ counts those of DT_JMPREL too: what two tables share belongs to
+        // the earlier one.
+        tables.sort_by_key(|relocations| relocations.table.offset);
+        let mut taken = 0;
+        let mut own = Vec::new();
+        for mut relocations in tables {
+            let table = &mut relocations.table;
+            let shared = taken.max(table.offset) - table.offset;
+            taken = taken.max(table.offset + table.old.len());
+            if shared >= table.old.len() {
+                continue;
+            }
+            if shared % relocations.entry != 0 {
+                return Err(unable("two relocation tables overlap"));
+            }
+            table.offset += shared;
+            table.old = table.old.get(shared..).unwrap_or_default();
+            table.new = table.old.to_vec();
+            own.push(relocations);
+        }
+        Ok(own)
+    }
+}
