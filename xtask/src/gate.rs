@@ -1,7 +1,7 @@
 //! `cargo xtask test` and `ci`: the checks that decide whether a change may land, in order.
 //! What needs the network runs only when `XENO_TEST_NETWORK=1` says that there is one.
 
-use crate::{corpus, dist, fixtures, process};
+use crate::{corpus, dist, fixtures, patch, process};
 use anyhow::{Result, bail};
 use std::process::Command;
 
@@ -15,9 +15,10 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     }
     process::run(cargo.args(arguments))?;
     if std::env::var_os("XENO_TEST_NETWORK").is_some_and(|value| value == "1") {
-        corpus::run(&["--ci".to_owned()])
+        corpus::run(&["--ci".to_owned()])?;
+        patch::ci()
     } else {
-        skip("real programs in a bare root: they are downloaded, and XENO_TEST_NETWORK is not 1")
+        skip("real programs, in a bare root and patched: they are downloaded, and XENO_TEST_NETWORK is not 1")
     }
 }
 

@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod fixtures;
 mod gate;
+mod patch;
 mod process;
 
 use anyhow::{Result, bail};
@@ -40,6 +41,24 @@ const TASKS: &[Task] = &[
         arguments: "[--dir DIR] [--ci | --all | --rows a,b] [--warm] [--fetch-only]",
         help: "run real programs in a bare root and print the pass table",
         run: corpus::run,
+    },
+    Task {
+        name: "patch-corpus",
+        arguments: "[--ci | --all | ROW…] [--tool PATH] [--dir DIR] [--json]",
+        help: "patch real and made programs twice, strip them; they must do what they did",
+        run: patch::corpus,
+    },
+    Task {
+        name: "patch-foreign",
+        arguments: "[ARCH…] [--tool PATH] [--json]",
+        help: "the same for programs of other machines, under qemu",
+        run: patch::foreign,
+    },
+    Task {
+        name: "patch-system",
+        arguments: "[--limit N] [--tool PATH] [--json]",
+        help: "patch a copy of every dynamic ELF file of this machine and ask its loader",
+        run: patch::system,
     },
     Task {
         name: "bench",

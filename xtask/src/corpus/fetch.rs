@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 /// Fetches two packages at a time; prints a line for each. Fails if any is missing afterwards.
-pub(super) fn fetch(rows: &[&Row], cache: &Path) -> Result<()> {
+pub(crate) fn fetch(rows: &[&Row], cache: &Path) -> Result<()> {
     fs::create_dir_all(cache).with_context(|| format!("create {}", cache.display()))?;
     let mut packages: BTreeMap<PathBuf, Vec<&Row>> = BTreeMap::new();
     for row in rows {

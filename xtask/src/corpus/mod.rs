@@ -2,8 +2,8 @@
 //! as an unprivileged user, then prints and writes the pass table. Fails if any row fails.
 
 pub(crate) mod bare;
-mod fetch;
-mod table;
+pub(crate) mod fetch;
+pub(crate) mod table;
 mod verdict;
 mod watch;
 
@@ -17,7 +17,7 @@ use table::{End, Row};
 use verdict::{Report, Verdict};
 
 /// The table of real programs.
-fn rows() -> Result<Vec<Row>> {
+pub(crate) fn rows() -> Result<Vec<Row>> {
     let path = crate::root().join("tests/corpus.tsv");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     table::parse(&text).with_context(|| format!("parse {}", path.display()))
@@ -34,12 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
     let rows = rows()?;
     let chosen = choose(&rows, crate::option(arguments, "--rows")?, has("--ci"))?;
-    let cache = match crate::option(arguments, "--dir")? {
-        Some(directory) => PathBuf::from(directory),
-        None => std::env::var_os("XENO_CORPUS").map_or_else(|| crate::target().join("corpus"), PathBuf::from),
-    };
-    fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-    let cache = cache.canonicalize().with_context(|| format!("find {}", cache.display()))?;
+    let cache = cache(arguments)?;
 
     let mut needed = chosen.clone();
     needed.extend(rows.iter().filter(|row| chosen.iter().any(|c| c.with.contains(&row.name))));
@@ -66,13 +61,23 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Where downloads are kept: `--dir`, else `$XENO_CORPUS`, else below the target directory.
+pub(crate) fn cache(arguments: &[String]) -> Result<PathBuf> {
+    let cache = match crate::option(arguments, "--dir")? {
+        Some(directory) => PathBuf::from(directory),
+        None => std::env::var_os("XENO_CORPUS").map_or_else(|| crate::target().join("corpus"), PathBuf::from),
+    };
+    fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
+    cache.canonicalize().with_context(|| format!("find {}", cache.display()))
+}
+
 fn choose<'a>(rows: &'a [Row], names: Option<&str>, ci: bool) -> Result<Vec<&'a Row>> {
     match names {
         Some(names) => names
             .split(',')
             .map(|name| rows.iter().find(|row| row.name == name).with_context(|| format!("no row is called {name}")))
             .collect(),
-        None => Ok(rows.iter().filter(|row| !ci || row.ci).collect()),
+        None => Ok(rows.iter().filter(|row| row.run && (!ci || row.ci)).collect()),
     }
 }
 

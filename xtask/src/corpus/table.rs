@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a package comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Registry {
+pub(crate) enum Registry {
     Npm,
     Pypi,
     /// A comma list of packages unpacked into one tree; the version is whatever the suite has.
@@ -25,7 +25,7 @@ impl Registry {
 
 /// How a row has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// With this exit status.
     Status(i32),
     /// It still runs five seconds after its start.
@@ -34,37 +34,50 @@ pub(super) enum End {
     Support,
 }
 
+/// What the patch corpus does with a row's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patched {
+    /// Starts it before and after.
+    Started,
+    /// Opens it with dlopen(3) before and after.
+    Opened,
+}
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) name: String,
+pub(crate) struct Row {
+    pub(crate) name: String,
     pub(super) registry: Registry,
     pub(super) package: String,
     pub(super) version: String,
     /// Below the package's tree.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// `64`, `32`, `musl` or `static`.
     pub(super) class: String,
+    /// It is run in the bare root.
+    pub(super) run: bool,
+    /// It is patched.
+    pub(crate) patched: Option<Patched>,
     /// Names of rows: the first is the program that is started, with the trees of this row and of the rest
     /// installed in its own and on its module path (`PYTHONPATH`).
     pub(super) with: Vec<String>,
     /// Small enough for CI.
-    pub(super) ci: bool,
-    pub(super) end: End,
+    pub(crate) ci: bool,
+    pub(crate) end: End,
     /// Text that standard output or error must contain.
-    pub(super) expect: Option<String>,
+    pub(crate) expect: Option<String>,
     /// `{dir}` is the package's tree, `{tmp}` an empty directory.
-    pub(super) arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
 }
 
 impl Row {
     /// The package's tree below the cache directory.
-    pub(super) fn tree(&self, cache: &Path) -> PathBuf {
+    pub(crate) fn tree(&self, cache: &Path) -> PathBuf {
         cache.join(self.registry.name()).join(format!("{}@{}", self.package.replace('/', "+"), self.version))
     }
 }
 
-const HEADER: &str = "name\tregistry\tpackage\tversion\tpath\tclass\twith\tci\trc\texpect\targs";
+const HEADER: &str = "name\tregistry\tpackage\tversion\tpath\tclass\tuse\twith\tci\trc\texpect\targs";
 
 /// Parses the table.
 pub(super) fn parse(text: &str) -> Result<Vec<Row>> {
@@ -85,8 +98,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Row>> {
 
 fn row(line: &str) -> Result<Row> {
     let fields: Vec<&str> = line.split('\t').collect();
-    let [name, registry, package, version, path, class, with, ci, end, expect, arguments] = fields[..] else {
-        bail!("{} columns instead of 11", fields.len());
+    let [name, registry, package, version, path, class, uses, with, ci, end, expect, arguments] = fields[..] else {
+        bail!("{} columns instead of 12", fields.len());
     };
     let some = |text: &str| (text != "-").then(|| text.to_owned());
     Ok(Row {
@@ -101,6 +114,8 @@ fn row(line: &str) -> Result<Row> {
         version: version.to_owned(),
         path: path.to_owned(),
         class: class.to_owned(),
+        run: uses.split(',').any(|word| word == "run"),
+        patched: patched(uses)?,
         with: some(with).map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default(),
         ci: ci == "ci",
         end: match end {
@@ -111,6 +126,20 @@ fn row(line: &str) -> Result<Row> {
         expect: some(expect),
         arguments: some(arguments).map(|text| words(&text)).transpose()?.unwrap_or_default(),
     })
+}
+
+/// The column `use`: `run`, `patch` or `dlopen`, joined by commas; `-` for a row that others need.
+fn patched(uses: &str) -> Result<Option<Patched>> {
+    let mut found = None;
+    for word in uses.split(',') {
+        match word {
+            "run" | "-" => {}
+            "patch" => found = Some(Patched::Started),
+            "dlopen" => found = Some(Patched::Opened),
+            other => bail!("unknown use {other}"),
+        }
+    }
+    Ok(found)
 }
 
 /// Splits at spaces; single quotes keep what they hold, as in a shell.
@@ -139,9 +168,10 @@ mod tests {
 
     #[test]
     fn a_row_says_what_to_start_and_how_it_ends() {
-        let text = format!("{HEADER}\nx\tnpm\t@a/b\t1.0\tbin/x\t64\t-\tci\t0\tok\t-e 'a b' ''\n");
+        let text = format!("{HEADER}\nx\tnpm\t@a/b\t1.0\tbin/x\t64\trun,patch\t-\tci\t0\tok\t-e 'a b' ''\n");
         let rows = parse(&text).unwrap();
         assert_eq!(rows[0].arguments, ["-e", "a b", ""]);
+        assert_eq!((rows[0].run, rows[0].patched), (true, Some(Patched::Started)));
         assert_eq!(rows[0].tree(Path::new("/c")), Path::new("/c/npm/@a+b@1.0"));
         assert_eq!((rows[0].end, rows[0].ci, rows[0].expect.as_deref()), (End::Status(0), true, Some("ok")));
     }
@@ -149,12 +179,12 @@ mod tests {
     #[test]
     fn a_damaged_row_is_named_by_its_line() {
         let text = format!("{HEADER}\nx\tnpm\n");
-        assert_eq!(format!("{:#}", parse(&text).unwrap_err()), "line 2: 2 columns instead of 11");
+        assert_eq!(format!("{:#}", parse(&text).unwrap_err()), "line 2: 2 columns instead of 12");
     }
 
     #[test]
     fn the_committed_table_has_twenty_programs_for_ci() {
         let rows = parse(include_str!("../../../tests/corpus.tsv")).unwrap();
-        assert!(rows.iter().filter(|r| r.ci && r.end != End::Support).count() >= 20);
+        assert!(rows.iter().filter(|r| r.ci && r.run).count() >= 20);
     }
 }
