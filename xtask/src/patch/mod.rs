@@ -64,7 +64,7 @@ fn split(arguments: &[String]) -> Result<(Vec<String>, Vec<String>)> {
         }
         let takes_value = word == "--tool" || word == "--dir";
         flags.push(word);
-        flags.extend(rest.next().filter(|_| takes_value));
+        flags.extend(takes_value.then(|| rest.next()).flatten());
     }
     crate::only(&flags, &["--ci", "--all", "--json"], &["--tool", "--dir"])?;
     Ok((flags, names))
@@ -192,6 +192,14 @@ pub(crate) fn ci() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_options_with_a_value_take_the_next_word() {
+        let words = ["--json", "a", "--tool", "/t", "b"].map(str::to_owned);
+        let (flags, names) = split(&words).unwrap();
+        assert_eq!((flags, names), (["--json", "--tool", "/t"].map(str::to_owned).to_vec(), ["a", "b"].map(str::to_owned).to_vec()));
+        assert!(split(&["--toool".to_owned()]).is_err());
+    }
 
     #[test]
     fn names_choose_rows_and_an_unknown_one_is_an_error() {

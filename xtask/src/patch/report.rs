@@ -20,7 +20,10 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<8}{:<22}{:>11}", self.word, self.name, self.size)?;
         match &self.growth {
-            Some(growth) => write!(f, "{:>9}{:>9}{:>9}", growth.in_place, growth.output, growth.again)?,
+            Some(growth) => {
+                let output = growth.output.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
+                write!(f, "{:>9}{output:>9}{:>9}", growth.in_place, growth.again)?;
+            }
             None => write!(f, "{:>9}{:>9}{:>9}", "-", "-", "-")?,
         }
         let stripped = if self.stripped.is_empty() { "-".to_owned() } else { self.stripped.join("+") };
@@ -45,7 +48,7 @@ pub(super) fn finish(task: &str, verdicts: &[Verdict], as_json: bool, refusals: 
     let count = |word: Word| verdicts.iter().filter(|verdict| verdict.word == word).count();
     let growths = |pick: fn(&Verdict) -> Option<u64>| median(verdicts.iter().filter_map(pick).collect());
     let medians =
-        [growths(|v| v.growth.map(|g| g.in_place)), growths(|v| v.growth.map(|g| g.output)), growths(|v| v.growth.map(|g| g.again))];
+        [growths(|v| v.growth.map(|g| g.in_place)), growths(|v| v.growth.and_then(|g| g.output)), growths(|v| v.growth.map(|g| g.again))];
     let [in_place, output, again] = medians;
     if as_json {
         let totals =
@@ -59,6 +62,8 @@ pub(super) fn finish(task: &str, verdicts: &[Verdict], as_json: bool, refusals: 
             println!("\n{HEADER}");
             bad.iter().for_each(|verdict| println!("{verdict:#}"));
         }
+        let shown = |median: Option<u64>| median.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
+        let (in_place, output, again) = (shown(in_place), shown(output), shown(again));
         println!(
             "{task}: {} files: {} ok, {} untidy, {} refused, {} broken; median growth beyond the new strings: \
              {in_place} in place, {output} with --output, {again} by the second edit",
@@ -79,10 +84,10 @@ pub(super) fn finish(task: &str, verdicts: &[Verdict], as_json: bool, refusals: 
     Ok(())
 }
 
-/// The middle one; 0 of none.
-fn median(mut values: Vec<u64>) -> u64 {
+/// The middle one.
+fn median(mut values: Vec<u64>) -> Option<u64> {
     values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or(0)
+    values.get(values.len() / 2).copied()
 }
 
 #[cfg(test)]
@@ -103,6 +108,6 @@ mod tests {
 
     #[test]
     fn the_median_is_of_the_sorted_values() {
-        assert_eq!((median(vec![9, 1, 5]), median(Vec::new())), (5, 0));
+        assert_eq!((median(vec![9, 1, 5]), median(Vec::new())), (Some(5), None));
     }
 }

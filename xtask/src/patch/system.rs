@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 /// Dynamic files of this machine's own kind, each inode once, sorted by path.
 fn files(world: (u8, u8, u64)) -> Vec<(PathBuf, View)> {
     let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-    let mut open: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
+    // By their real names, as the loader expands `$ORIGIN`.
+    let mut open: Vec<PathBuf> = DIRECTORIES.iter().filter_map(|directory| fs::canonicalize(directory).ok()).collect();
     while let Some(directory) = open.pop() {
         let Ok(data) = fs::metadata(&directory) else { continue };
         if !seen.insert((data.dev(), data.ino())) {
@@ -170,10 +171,7 @@ impl Check<'_> {
         }
         let [first, _] = baselines;
         let differs = answers.iter().zip(first).find(|(now, then)| now != then);
-        Ok(Some(differs.map_or_else(
-            || "the loader answers differently".to_owned(),
-            |(now, then)| format!("{}, `{}`; before: {}, `{}`", now.end, now.last_line(), then.end, then.last_line()),
-        )))
+        Ok(Some(differs.map_or_else(|| "the loader answers differently".to_owned(), |(now, then)| difference(now, then))))
     }
 
     /// What the loader says of a file: whether it takes it, what it would load with it, and whether the
@@ -217,6 +215,15 @@ impl Check<'_> {
     }
 }
 
+/// How one answer differs from another: the first line that is new, else the first that is gone.
+fn difference(now: &Ended, then: &Ended) -> String {
+    let only = |a: &Ended, b: &Ended| {
+        a.stdout.lines().chain(a.stderr.lines()).find(|l| !b.stdout.contains(l) && !b.stderr.contains(l)).map(str::to_owned)
+    };
+    let line = only(now, then).map(|l| format!("says `{l}`")).or_else(|| only(then, now).map(|l| format!("no longer says `{l}`")));
+    format!("{} after {}: {}", now.end, then.end, line.unwrap_or_else(|| "the same words".to_owned()))
+}
+
 /// An answer without the lines that name one library: it may have been there before it was added.
 fn dropped(answer: &Ended, name: &str) -> Ended {
     let lines: Vec<&str> = answer.stdout.lines().filter(|line| line.split_whitespace().next() != Some(name)).collect();
@@ -226,6 +233,13 @@ fn dropped(answer: &Ended, name: &str) -> Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_difference_is_named_by_its_line() {
+        let ended = |code, stdout: &str| Ended { end: process::End::Status(code), stdout: stdout.into(), stderr: String::new() };
+        assert_eq!(difference(&ended(127, "a\nb"), &ended(0, "a")), "status 127 after status 0: says `b`");
+        assert_eq!(difference(&ended(0, "a"), &ended(0, "a\nb")), "status 0 after status 0: no longer says `b`");
+    }
 
     #[test]
     fn a_limit_takes_files_from_everywhere() {

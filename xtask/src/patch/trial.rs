@@ -28,9 +28,9 @@ pub(crate) enum Word {
 /// Growth of one file, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Growth {
-    /// By the first edit, in place and with `--output`, beyond the strings it brings.
+    /// By the first edit, in place and with `--output` (where that was tried), beyond the strings it brings.
     pub(crate) in_place: u64,
-    pub(crate) output: u64,
+    pub(crate) output: Option<u64>,
     /// By the second edit, beyond the strings it brings.
     pub(crate) again: u64,
 }
@@ -221,7 +221,7 @@ impl Trial<'_> {
     }
 
     /// The first edit into another file; returns its growth beyond the new strings.
-    fn output(&self, verdict: &mut Verdict, original: &Path, edits: &Edits) -> Result<u64> {
+    fn output(&self, verdict: &mut Verdict, original: &Path, edits: &Edits) -> Result<Option<u64>> {
         let before = stage::identity(original)?;
         let written = self.stage.beside("written");
         let mut arguments = edits.arguments(Step::First);
@@ -230,11 +230,11 @@ impl Trial<'_> {
             Answer::Done if written.is_file() => {}
             Answer::Done => {
                 verdict.fault(Word::Broken, "--output: no file was written".to_owned());
-                return Ok(0);
+                return Ok(None);
             }
             Answer::Refused(why) | Answer::Died(why) => {
                 verdict.fault(Word::Broken, format!("--output failed where an edit in place did not: {why}"));
-                return Ok(0);
+                return Ok(None);
             }
         }
         if stage::identity(original)? != before {
@@ -245,7 +245,7 @@ impl Trial<'_> {
         }
         self.stage.put(&written)?;
         self.holds(verdict, "with --output", Step::First, edits)?;
-        Ok(beyond(verdict.size, stage::size(&written)?, edits.strings(Step::First)))
+        Ok(Some(beyond(verdict.size, stage::size(&written)?, edits.strings(Step::First))))
     }
 }
 
