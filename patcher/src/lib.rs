@@ -23,6 +23,7 @@ mod edit;
 mod elf;
 mod error;
 mod loader;
+pub mod payload;
 mod plan;
 mod text;
 
