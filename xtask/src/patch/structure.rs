@@ -35,17 +35,23 @@ pub(super) fn complaints(file: &Path) -> Result<Complaints> {
     Ok(found)
 }
 
-/// A complaint without the file's path and with `#` for every number, whatever its base.
+/// A complaint without the file's path and with `#` for every number that stands alone, in brackets or
+/// after `0x`: digits that are part of a name stay.
 fn plain(line: &str, file: &Path) -> String {
     let line = line.replace(&file.display().to_string(), "FILE");
-    let mut words: Vec<String> = Vec::new();
-    for word in line.split_whitespace() {
-        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        let hexadecimal = bare.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-        let decimal = !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit());
-        words.push(if hexadecimal || decimal { word.replace(bare, "#") } else { word.to_owned() });
-    }
-    words.join(" ").replace("[ #]", "[#]")
+    line.split_whitespace().map(numberless).collect::<Vec<_>>().join(" ").replace("[ #]", "[#]")
+}
+
+fn numberless(word: &str) -> String {
+    let edge = |c: char| !c.is_ascii_alphanumeric();
+    // `phdr[5]:` is a name with a number in brackets.
+    let number = match word.split_once('[').and_then(|(_, rest)| rest.split_once(']')) {
+        Some((inside, _)) => inside,
+        None => word.trim_matches(edge),
+    };
+    let hexadecimal = number.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    let decimal = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    if hexadecimal || decimal { word.replacen(number, "#", 1) } else { word.to_owned() }
 }
 
 /// How many complaints are new, with the first.
@@ -68,6 +74,7 @@ mod tests {
         let one = plain("section [ 3] '.gnu.hash': chain 5 of 0x1f0 in /t/a", file);
         assert_eq!(one, plain("section [12] '.gnu.hash': chain 77 of 0x2 in /t/a", file));
         assert_eq!(one, "section [#] '.gnu.hash': chain # of # in FILE");
+        assert_eq!(plain("phdr[14]: note at offset 7", file), "phdr[#]: note at offset #");
         assert_ne!(one, plain("section [12] '.dynstr': chain 77 of 0x2 in /t/a", file));
     }
 

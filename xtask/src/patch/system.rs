@@ -125,7 +125,9 @@ impl Check<'_> {
             let kept = directory.path().join("kept");
             fs::copy(&copy, &kept).context("keep the state before an edit")?;
             let fault = match self.tool.edit(&edits.arguments(step), &copy)? {
-                Answer::Done => self.fault(&copy, traced, &edits, step, [&in_place, &as_copy])?.map(|fault| (Word::Broken, fault)),
+                Answer::Done => self
+                    .fault(&copy, traced, &edits, view.soname.as_deref(), step, [&in_place, &as_copy])?
+                    .map(|fault| (Word::Broken, fault)),
                 Answer::Refused(why) if stage::same_bytes(&copy, &kept)? => Some((Word::Refused, why)),
                 Answer::Refused(why) => Some((Word::Broken, format!("refused, but the file was changed: {why}"))),
                 Answer::Died(how) => Some((Word::Broken, format!("the tool died: {how}"))),
@@ -151,7 +153,15 @@ impl Check<'_> {
         own && fs::metadata(path).is_ok_and(|data| data.mode() & 0o6000 == 0)
     }
 
-    fn fault(&self, copy: &Path, traced: bool, edits: &Edits, step: Step, baselines: [&Vec<Ended>; 2]) -> Result<Option<String>> {
+    fn fault(
+        &self,
+        copy: &Path,
+        traced: bool,
+        edits: &Edits,
+        soname: Option<&str>,
+        step: Step,
+        baselines: [&Vec<Ended>; 2],
+    ) -> Result<Option<String>> {
         let missing = match elf::view(copy) {
             Ok(Some(view)) => edits.missing(step, &view),
             Ok(None) => vec!["no ELF file any more".to_owned()],
@@ -161,7 +171,9 @@ impl Check<'_> {
             return Ok(Some(missing.join("; ")));
         }
         let answers = self.ask(copy, traced)?;
-        let without = |answers: &[Ended]| answers.iter().map(|answer| dropped(answer, edits.added)).collect::<Vec<_>>();
+        // The added library, and what it brings: for libc's own libraries, the file itself.
+        let names = [Some(edits.added), soname].into_iter().flatten().collect::<Vec<_>>();
+        let without = |answers: &[Ended]| answers.iter().map(|answer| dropped(answer, &names)).collect::<Vec<_>>();
         let agrees = |baseline: &Vec<Ended>| match step {
             Step::First => baseline == &answers,
             Step::Second => without(baseline) == without(&answers),
@@ -210,9 +222,23 @@ impl Check<'_> {
             .collect();
         lines.sort();
         ended.stdout = lines.join("\n");
-        ended.stderr = ended.stderr.replace(&path, "FILE");
+        // Some libraries write their process id.
+        ended.stderr = without_numbers(&ended.stderr.replace(&path, "FILE"));
         ended
     }
+}
+
+/// `#` for every run of digits.
+fn without_numbers(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '0'..='9' if plain.ends_with('#') => {}
+            '0'..='9' => plain.push('#'),
+            c => plain.push(c),
+        }
+    }
+    plain
 }
 
 /// How one answer differs from another: the first line that is new, else the first that is gone.
@@ -224,15 +250,21 @@ fn difference(now: &Ended, then: &Ended) -> String {
     format!("{} after {}: {}", now.end, then.end, line.unwrap_or_else(|| "the same words".to_owned()))
 }
 
-/// An answer without the lines that name one library: it may have been there before it was added.
-fn dropped(answer: &Ended, name: &str) -> Ended {
-    let lines: Vec<&str> = answer.stdout.lines().filter(|line| line.split_whitespace().next() != Some(name)).collect();
+/// An answer without the lines that name these libraries: they may have been there before.
+fn dropped(answer: &Ended, names: &[&str]) -> Ended {
+    let lines: Vec<&str> =
+        answer.stdout.lines().filter(|line| line.split_whitespace().next().is_none_or(|first| !names.contains(&first))).collect();
     Ended { stdout: lines.join("\n"), ..answer.clone() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_id_makes_no_difference() {
+        assert_eq!(without_numbers("==18637==first 2"), without_numbers("==7==first 10"));
+    }
 
     #[test]
     fn a_difference_is_named_by_its_line() {

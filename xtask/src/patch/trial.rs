@@ -202,7 +202,8 @@ impl Trial<'_> {
                 process::ended(command.args(flags).arg(self.stage.file()), Duration::from_secs(300))
             };
             self.stage.put(&self.subject.original())?;
-            if !strip()?.succeeded() || self.behaves(&self.stage.start()?).is_some() {
+            let whole = strip()?.succeeded() && elf::view(&self.stage.file()).is_ok_and(|view| view.as_ref() == Some(&self.view));
+            if !whole || self.behaves(&self.stage.start()?).is_some() {
                 continue;
             }
             // What strip itself did to the original is not the tool's doing.
