@@ -3,7 +3,7 @@
 //! path lies in `$XENO_STORE/cache`, never in a store path.
 
 use crate::error::{Error, Kind};
-use patcher::{Edit, LoaderStrings};
+use patcher::{LoaderStrings, Overwrite};
 use resolver::arch::Arch;
 use resolver::ldcache;
 use resolver::map::Mapped;
@@ -178,11 +178,11 @@ impl Materials {
         if path.exists() {
             return Ok(Some(path));
         }
-        let plan = patcher::plan(&bytes, &[Edit::InterpreterInPlace(inside.loader.clone().into_bytes())]).map_err(fail)?;
+        let plan = patcher::overwrite(&bytes, &[Overwrite::Interpreter(inside.loader.clone().into_bytes())]).map_err(fail)?;
         let fill = |out: &mut std::io::BufWriter<&mut std::fs::File>| {
             // Copied slice by slice: a program of some hundred megabytes is never held in memory.
             let mut at = 0usize;
-            for change in plan.changes() {
+            for change in plan.writes() {
                 let offset = usize::try_from(change.offset.0).unwrap_or(usize::MAX);
                 out.write_all(bytes.get(at..offset).unwrap_or(&[]))?;
                 out.write_all(&change.new)?;

@@ -1,131 +1,49 @@
-//! The edits, and what each of them means for a given file. Decides where bytes go, and changes
-//! none.
+//! The edits a user can ask for, as values.
 
-use crate::elf::Elf;
-use crate::error::{Error, Shown};
-use crate::plan::{Change, Plan};
-use crate::text::{self, Text};
+/// Which tag carries the run path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RpathTag {
+    /// `DT_RUNPATH`: searched after `LD_LIBRARY_PATH`, for this file's own needs only.
+    Runpath,
+    /// `DT_RPATH`: searched first, for everything this file loads too.
+    Rpath,
+}
 
-/// One thing to change.
+/// One thing to change. Edits are applied in the order given, each to what the earlier ones left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Edit {
-    /// Overwrites the interpreter's path where it stands. `p_filesz` stays; the rest is filled
-    /// with NULs, which the kernel allows (it wants the last byte to be one).
-    InterpreterInPlace(Vec<u8>),
-    /// Overwrites a NUL-terminated string in a segment that the program cannot write to, wherever
-    /// it stands as a whole string. The rest is filled with NULs.
-    RodataString {
-        /// The string, without its NUL.
-        old: Vec<u8>,
-        /// What replaces it; not longer.
-        new: Vec<u8>,
-        /// How often it must be there.
-        occurrences: usize,
+    /// Another `PT_INTERP`; an empty path changes nothing.
+    Interpreter(Vec<u8>),
+    /// Another `DT_SONAME`; changes nothing in what is not `ET_DYN`.
+    Soname(Vec<u8>),
+    /// Another run path. The other tag, if the file has it, becomes this one.
+    Rpath {
+        /// Directories, separated by colons.
+        value: Vec<u8>,
+        /// Under which tag.
+        tag: RpathTag,
     },
-}
-
-/// Works out where the edits go in `file`. Reads the headers, and the constant segments if a
-/// string is to be found, so `file` may be a mapping of any size.
-///
-/// # Errors
-/// [`Error`]; nothing was changed.
-pub fn plan(file: &[u8], edits: &[Edit]) -> Result<Plan, Error> {
-    let elf = Elf::parse(file)?;
-    let mut changes = Vec::new();
-    for edit in edits {
-        match edit {
-            Edit::InterpreterInPlace(path) => changes.push(interpreter_in_place(file, &elf, path)?),
-            Edit::RodataString { old, new, occurrences } => {
-                let what = Shown(old).to_string();
-                let bad = |reason| Error::BadText { what: what.clone(), reason };
-                if old.is_empty() || old.contains(&0) || new.contains(&0) {
-                    return Err(bad("a text is not empty and contains no NUL"));
-                }
-                let found = text::equal(file, &elf, old)?;
-                if found.len() != *occurrences {
-                    return Err(Error::Occurrences { what, expected: *occurrences, found: found.len() });
-                }
-                for place in found {
-                    changes.push(replaced(place, new, "string")?);
-                }
-            }
-        }
-    }
-    Plan::new(&elf, changes)
-}
-
-/// The change that puts `new` where `place` is, filled with NULs.
-pub(crate) fn replaced(place: Text<'_>, new: &[u8], why: &str) -> Result<Change, Error> {
-    let room = place.bytes.len();
-    if new.len() > room {
-        return Err(Error::DoesNotFit { what: Shown(place.bytes).to_string(), needed: new.len(), room });
-    }
-    let mut filled = new.to_vec();
-    filled.resize(room, 0);
-    Ok(Change { offset: place.offset, old: place.bytes.to_vec(), new: filled, why: why.to_owned() })
-}
-
-/// The interpreter's path, without its NUL; `None` for a file that has no `PT_INTERP`.
-///
-/// # Errors
-/// [`Error::Malformed`], [`Error::Truncated`], [`Error::BadInterpreter`].
-pub fn interpreter(file: &[u8]) -> Result<Option<&[u8]>, Error> {
-    let elf = Elf::parse(file)?;
-    Ok(place(file, &elf)?.map(|place| place.path))
-}
-
-/// The length of the longest path that [`Edit::InterpreterInPlace`] can write, in bytes without
-/// the NUL; `None` for a file that has no `PT_INTERP`.
-///
-/// # Errors
-/// Those of [`interpreter`].
-pub fn interpreter_room(file: &[u8]) -> Result<Option<usize>, Error> {
-    let elf = Elf::parse(file)?;
-    Ok(place(file, &elf)?.map(|place| place.bytes.len().saturating_sub(1)))
-}
-
-/// The bytes an interpreter's path may use, closing NUL included.
-struct Place<'a> {
-    start: usize,
-    bytes: &'a [u8],
-    path: &'a [u8],
-}
-
-/// `load_elf_binary` takes 2 to `PATH_MAX` bytes and wants a NUL at their end.
-const INTERPRETER_MAX: usize = 4096;
-
-fn place<'a>(file: &'a [u8], elf: &Elf) -> Result<Option<Place<'a>>, Error> {
-    let Some(segment) = elf.interpreter() else { return Ok(None) };
-    let (range, bytes) = segment.bytes(file)?;
-    let bad = |reason| Error::BadInterpreter { offset: segment.offset, reason };
-    if !(2..=INTERPRETER_MAX).contains(&bytes.len()) {
-        return Err(bad("its length is not between 2 and 4096 bytes"));
-    }
-    if bytes.last() != Some(&0) {
-        return Err(bad("it does not end with a NUL"));
-    }
-    let length = bytes.iter().position(|b| *b == 0).unwrap_or_default();
-    if length == 0 {
-        return Err(bad("it is empty"));
-    }
-    let (path, rest) = bytes.split_at(length);
-    // Something else may share the segment; then only the path's own bytes are free.
-    let room = if rest.iter().all(|b| *b == 0) { bytes.len() } else { length + 1 };
-    let bytes = bytes.get(..room).unwrap_or(bytes);
-    Ok(Some(Place { start: range.start, bytes, path }))
-}
-
-fn interpreter_in_place(file: &[u8], elf: &Elf, path: &[u8]) -> Result<Change, Error> {
-    let what = "the interpreter".to_owned();
-    if path.is_empty() || path.contains(&0) {
-        return Err(Error::BadText { what, reason: "a path is not empty and contains no NUL" });
-    }
-    let place = place(file, elf)?.ok_or(Error::NoInterpreter)?;
-    let room = place.bytes.len().saturating_sub(1);
-    if path.len() > room {
-        return Err(Error::DoesNotFit { what, needed: path.len(), room });
-    }
-    let whole = Text { offset: crate::plan::FileOffset(place.start as u64), bytes: place.bytes };
-    replaced(whole, path, "interpreter")
+    /// No run path, under neither tag.
+    RemoveRpath,
+    /// Libraries that are needed before all others, in this order.
+    AddNeeded(Vec<Vec<u8>>),
+    /// Libraries that are no longer needed.
+    RemoveNeeded(Vec<Vec<u8>>),
+    /// Libraries that are needed under another name, also for the versions of their symbols.
+    ReplaceNeeded(Vec<(Vec<u8>, Vec<u8>)>),
+    /// Another `EI_OSABI`.
+    OsAbi(u8),
+    /// Whether the stack is executable (`PT_GNU_STACK`).
+    ExecStack(bool),
+    /// `DF_1_NODEFLIB`: the loader's default directories are not searched.
+    NoDefaultLib,
+    /// A `DT_DEBUG` entry, where a debugger finds the list of loaded libraries.
+    DebugTag,
+    /// Symbols that are looked up by name alone.
+    ClearSymbolVersion(Vec<Vec<u8>>),
+    /// Dynamic symbols under other names.
+    RenameSymbols(Vec<(Vec<u8>, Vec<u8>)>),
+    /// The descriptor of the note in which a patched glibc finds where libraries are.
+    ResolutionCache(Vec<u8>),
 }

@@ -41,6 +41,36 @@ pub enum Error {
         /// The length of the file, in bytes.
         end: u64,
     },
+    /// A number in the file makes no sense.
+    #[error("reading the ELF file: {field} at {offset} is {value:#x}: {reason}; get an intact copy of it")]
+    Field {
+        /// The field, by its name in the gABI.
+        field: &'static str,
+        /// Where it lies.
+        offset: FileOffset,
+        /// What it says.
+        value: u64,
+        /// Why that cannot be.
+        reason: &'static str,
+    },
+    /// There is no `PT_DYNAMIC`.
+    #[error("{what}: the file has no dynamic section, so no loader reads it; nothing can be changed there")]
+    NotDynamic {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// Nowhere to put what is new without moving or losing something.
+    #[error("planning the edits: {reason}; the file is left alone, and `xeno run` starts it unpatched")]
+    Refused {
+        /// What stands in the way.
+        reason: String,
+    },
+    /// There is nothing to undo.
+    #[error("undoing the edits: {reason}; get the original again")]
+    NoRecord {
+        /// Why not.
+        reason: &'static str,
+    },
     /// There is no `PT_INTERP`.
     #[error("replacing the interpreter: the file has none, so no loader starts it; nothing needs to be replaced")]
     NoInterpreter,
@@ -106,6 +136,12 @@ pub enum Error {
         /// Where the difference is.
         offset: FileOffset,
     },
+    /// A symbol table, or a table that speaks of its entries, that cannot be rewritten.
+    #[error("changing dynamic symbols: {reason}; this file is left alone")]
+    Symbols {
+        /// What stands in the way.
+        reason: String,
+    },
     /// A byte changed that was not planned, or did not change as planned.
     #[error("verifying the patched file: {reason} at {offset}; the result is not to be used")]
     Unplanned {
@@ -117,12 +153,24 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn field(field: &'static str, offset: u64, value: u64, reason: &'static str) -> Error {
+        Error::Field { field, offset: FileOffset(offset), value, reason }
+    }
+
     /// What sort of failure this is.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Malformed { .. } | Error::Truncated { .. } | Error::BadInterpreter { .. } => Kind::Malformed,
-            Error::NoInterpreter | Error::Occurrences { .. } | Error::NotALoader { .. } => Kind::Absent,
-            Error::DoesNotFit { .. } => Kind::DoesNotFit,
+            Error::Malformed { .. }
+            | Error::Truncated { .. }
+            | Error::Field { .. }
+            | Error::BadInterpreter { .. }
+            | Error::Symbols { .. } => Kind::Malformed,
+            Error::NoInterpreter
+            | Error::NotDynamic { .. }
+            | Error::NoRecord { .. }
+            | Error::Occurrences { .. }
+            | Error::NotALoader { .. } => Kind::Absent,
+            Error::DoesNotFit { .. } | Error::Refused { .. } => Kind::DoesNotFit,
             Error::BadText { .. } | Error::Overlap { .. } | Error::InHeaders { .. } => Kind::BadEdit,
             Error::Stale { .. } | Error::Unplanned { .. } => Kind::Mismatch,
         }

@@ -1,34 +1,62 @@
-//! Changes bytes of an ELF file: bytes and [`Edit`]s go in, a [`Plan`] that prints itself comes
-//! out, and bytes follow from the plan.
+//! Changes ELF files so that their loader sees what was asked for and nothing else.
 //!
-//! This crate prints nothing, writes no file, and knows neither where libraries come from nor how
-//! programs are started. No edit of it moves a byte: what is replaced keeps its place and length.
+//! Bytes and [`Edit`]s go in; a [`Plan`] that says where every byte goes comes out, proven against the
+//! loader's view of the file before anything is written; [`commit`] carries it out. No byte of the
+//! input moves: what is new finds room in place, in padding, or behind the end.
+//!
+//! This crate prints nothing and knows neither where libraries come from nor how programs are started.
 //!
 //! ```
-//! # fn patch(bytes: &mut [u8]) -> Result<(), patcher::Error> {
+//! # fn patch(bytes: &[u8]) -> Result<Vec<u8>, patcher::Error> {
 //! use patcher::Edit;
 //!
-//! let plan = patcher::plan(bytes, &[Edit::InterpreterInPlace(b"/.xeno/64.so".to_vec())])?;
+//! let plan = patcher::plan(bytes, &[Edit::Interpreter(b"/opt/glibc/lib/ld-linux-x86-64.so.2".to_vec())])?;
 //! print!("{plan}");
-//! let before = bytes.to_vec();
-//! plan.apply(bytes)?;
-//! plan.verify(&before, bytes)
+//! let patched = plan.apply(bytes)?;
+//! # assert_eq!(patcher::undo(&patched)?.apply(&patched)?, bytes);
+//! # Ok(patched)
 //! # }
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod codec;
+pub mod commit;
+mod compose;
+mod draft;
 mod edit;
 mod elf;
+mod engine;
 mod error;
+mod fixed;
+mod image;
+mod ladder;
 mod loader;
+mod note;
 pub mod payload;
 mod plan;
+mod record;
+pub mod resolution_cache;
+mod shared;
+mod show;
+pub mod shrink;
+mod space;
+mod strings;
+pub mod symbols;
+mod table;
+mod target;
 mod text;
+mod verify;
+mod view;
 
-pub use edit::{Edit, interpreter, interpreter_room, plan};
-pub use elf::{Elf, Header, Segment};
+pub use codec::{Codec, Dyn};
+pub use edit::{Edit, RpathTag};
+pub use elf::{Elf, Header, Section, Segment};
+pub use engine::{Options, plan, plan_with, undo};
 pub use error::{Error, Kind};
+pub use fixed::{Overwrite, interpreter, interpreter_room, overwrite};
+pub use ladder::Way;
 pub use loader::{LoaderFamily, LoaderStrings, loader_copy, loader_family};
-pub use plan::{Change, FileOffset, Plan};
+pub use plan::{ATOMIC, Copied, FileOffset, Phase, Plan, Rung, Write};
+pub use view::View;

@@ -4,10 +4,10 @@
 //!
 //! The strings are found by structure, as every distribution builds in other paths.
 
-use crate::edit::replaced;
 use crate::elf::Elf;
 use crate::error::{Error, Shown};
-use crate::plan::{Change, Plan};
+use crate::fixed::replaced;
+use crate::plan::{Plan, Write};
 use crate::text::{self, Text};
 
 /// What the copy reads instead of what it was built with.
@@ -84,14 +84,13 @@ pub fn loader_copy(file: &[u8], strings: &LoaderStrings) -> Result<(Vec<u8>, Pla
         LoaderFamily::Glibc => glibc(file, &elf, strings)?,
         LoaderFamily::Musl => musl(file, &elf, strings)?,
     };
-    let plan = Plan::new(&elf, changes)?;
-    let mut copy = file.to_vec();
-    plan.apply(&mut copy)?;
+    let plan = Plan::in_place_only(file.len() as u64, &elf, changes)?;
+    let copy = plan.apply(file)?;
     plan.verify(file, &copy)?;
     Ok((copy, plan))
 }
 
-fn glibc(file: &[u8], elf: &Elf, strings: &LoaderStrings) -> Result<Vec<Change>, Error> {
+fn glibc(file: &[u8], elf: &Elf, strings: &LoaderStrings) -> Result<Vec<Write>, Error> {
     let cache = one(caches(file, elf)?, "the path of the library cache")?;
     let mut changes = vec![replaced(cache, path(&strings.cache)?, "library cache")?];
     if let Some(preload) = &strings.preload {
@@ -109,7 +108,7 @@ fn glibc(file: &[u8], elf: &Elf, strings: &LoaderStrings) -> Result<Vec<Change>,
     Ok(changes)
 }
 
-fn musl(file: &[u8], elf: &Elf, strings: &LoaderStrings) -> Result<Vec<Change>, Error> {
+fn musl(file: &[u8], elf: &Elf, strings: &LoaderStrings) -> Result<Vec<Write>, Error> {
     let list = one(lists(file, elf)?, "the path of the directory list")?;
     let new = path(&strings.musl_path)?;
     // It is a format for printf, whose arguments then stay unused.

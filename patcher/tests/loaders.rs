@@ -23,7 +23,7 @@ fn strings() -> LoaderStrings {
 fn changes(file: &[u8]) -> Vec<String> {
     let (copy, plan) = loader_copy(file, &strings()).unwrap();
     assert_eq!(copy.len(), file.len());
-    plan.to_string().lines().map(|line| line.split_once(": ").unwrap().1.to_owned()).collect()
+    plan.writes().iter().map(|write| write.to_string()).map(|line| line.split_once(": ").unwrap().1.to_owned()).collect()
 }
 
 #[test]

@@ -1,0 +1,320 @@
+//! From the new file as it differs from the original to a plan for the file as it is, with the record
+//! that lets it be undone. Chooses no places but the record's.
+
+use crate::error::Error;
+use crate::image::{Image, Inserted};
+use crate::payload::FoundBy;
+use crate::plan::{Copied, FileOffset, Phase, Plan, Rung, Write};
+use crate::record::{ALIGNMENT, Changed, Kind, Record};
+use crate::space::Space;
+use crate::target::{Choice, Piece, Target};
+use crate::view::View;
+use std::ops::Range;
+
+/// The file as it is and as it was before our last edit.
+pub(crate) struct Files<'f> {
+    pub(crate) base: &'f [u8],
+    pub(crate) current: &'f View<'f>,
+    pub(crate) original: &'f View<'f>,
+    /// The record of the last edit, and where it stands.
+    pub(crate) record: Option<&'f (Record, Range<u64>)>,
+    pub(crate) payload: Option<FoundBy>,
+}
+
+/// How `payload::FoundBy` is written in records.
+const FOUND_BY: &[Option<FoundBy>] = &[
+    None,
+    Some(FoundBy::End),
+    Some(FoundBy::Start),
+    Some(FoundBy::Both),
+    Some(FoundBy::AfterSectionHeaders),
+    Some(FoundBy::Loaded),
+    Some(FoundBy::Unknown),
+];
+
+/// What a record says of the payload.
+pub(crate) fn found_by(record: &Record) -> Option<FoundBy> {
+    FOUND_BY.get(usize::from(record.found_by)).copied().flatten()
+}
+
+/// The plan and the new file as far as it can be read without its payload.
+pub(crate) struct Composed<'f> {
+    pub(crate) plan: Plan,
+    pub(crate) image: Image<'f>,
+    /// Disjoint, in file order.
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// Puts the plan together.
+///
+/// # Errors
+/// Those of reading the new file's headers.
+pub(crate) fn compose<'f>(files: &Files<'f>, choice: &Choice, target: Target, undo: bool) -> Result<Composed<'f>, Error> {
+    let original_len = files.original.image.size();
+    let overlay = Space::of(&files.original.elf).end().min(original_len)..original_len;
+    let mut pieces = disjoint(target.pieces);
+    let mut remarks: Vec<String> = choice.table.remark.map(str::to_owned).into_iter().collect();
+
+    // What is new behind the end (or before the payload), without the record.
+    let at = choice.area.filter(|a| a.extends.is_none() && choice.rung >= Rung::Appended).map(|a| a.at);
+    let mut end = if at.is_some() { target.end } else { original_len };
+    let changed = changes(files, &pieces, at)?;
+    let mut record = Record {
+        original_len,
+        new_len: 0,
+        inserted: None,
+        rung: choice.rung,
+        found_by: FOUND_BY.iter().position(|f| *f == files.payload).unwrap_or_default() as u8,
+        now: checksum(&changed, &pieces),
+        changed,
+    };
+    let finish = |end: u64| -> (u64, Option<Inserted>) {
+        let behind = overlay.end - overlay.start;
+        match (choice.rung, at) {
+            (Rung::Inserted, Some(at)) => {
+                let size = (end - at).next_multiple_of(16);
+                (original_len + size, Some(Inserted { at, size }))
+            }
+            (Rung::Doubled, Some(_)) => (end.next_multiple_of(16) + behind, None),
+            _ => (end, None),
+        }
+    };
+    let mut own = None;
+    if undo {
+        let own_place = record_place(files, &pieces, &target.segments, choice, at, end, &record)?;
+        match own_place {
+            None => remarks.push("this edit cannot be undone: there is no room for its record that a payload does not need".into()),
+            Some(start) => {
+                // The record holds the length of the file that holds it.
+                for _ in 0..4 {
+                    let behind = start >= end;
+                    let record_end = start + record.encode().len() as u64;
+                    let total = if behind { record_end.max(end) } else { end };
+                    (record.new_len, record.inserted) = finish(total);
+                    record.new_len = record.new_len.max(kept_len(files, choice));
+                }
+                let bytes = record.encode();
+                end = end.max(start + bytes.len() as u64);
+                own = Some(start..start + bytes.len() as u64);
+                let why = "what undoes this edit".into();
+                pieces.push(Piece { offset: start, new: bytes, phase: Phase::Fresh, kind: Kind::Structure, why });
+            }
+        }
+    }
+    let (new_len, inserted) = finish(end);
+    let new_len = new_len.max(kept_len(files, choice));
+    pieces = disjoint(pieces);
+    let image_len = if inserted.is_some() || choice.rung == Rung::Doubled { end } else { new_len };
+    let mut image = files.original.image.clone().sized(image_len);
+    if let Some(at) = at {
+        // Alignment between the new bytes.
+        zeros(&mut pieces, at.min(original_len.max(overlay.start))..end, &own);
+    }
+    pieces.iter().for_each(|p| image.put(p.offset, p.new.clone()));
+    restore(files, &mut pieces, inserted.map_or(original_len, |i| i.at));
+
+    let mut copies = Vec::new();
+    let from = files.original.image.in_base(overlay.start)..files.original.image.in_base(overlay.start) + (overlay.end - overlay.start);
+    let to = match (choice.rung, inserted) {
+        (Rung::Inserted, Some(i)) => Some(i.at + i.size),
+        (Rung::Doubled, _) => Some(end.next_multiple_of(16)),
+        _ if from.start != overlay.start => Some(overlay.start),
+        _ => None,
+    };
+    let base_len = files.base.len() as u64;
+    let repeated = choice.rung == Rung::Doubled && files.record.is_some_and(|(r, _)| r.rung == Rung::Doubled);
+    if let Some(to) = to.filter(|to| *to != from.start && !(repeated && new_len == base_len)) {
+        let why = if choice.rung == Rung::Doubled { "the payload again, for who looks from the end" } else { "the payload, whole" };
+        copies.push(Copied { from, to: FileOffset(to), why: why.into() });
+    }
+    let mut writes: Vec<Write> = pieces.iter().map(|p| write(files.base, p)).collect();
+    // A copy may bring other bytes than the file has there now; then nothing is left out.
+    writes.retain(|w| w.old != w.new);
+    let plan = Plan {
+        old_len: base_len,
+        new_len,
+        copies,
+        writes,
+        rung: choice.rung,
+        before: files.current.segments().to_vec(),
+        after: target.segments,
+        remarks,
+    };
+    Ok(Composed { plan, image, pieces })
+}
+
+/// In place, a file never becomes shorter: what an earlier edit put behind is left there.
+fn kept_len(files: &Files<'_>, choice: &Choice) -> u64 {
+    if choice.moves_sections { files.base.len() as u64 } else { 0 }
+}
+
+fn write(base: &[u8], piece: &Piece) -> Write {
+    let start = usize::try_from(piece.offset).unwrap_or(usize::MAX).min(base.len());
+    let end = start.saturating_add(piece.new.len()).min(base.len());
+    let old = base.get(start..end).unwrap_or_default().to_vec();
+    Write { offset: FileOffset(piece.offset), old, new: piece.new.clone(), phase: piece.phase, why: piece.why.clone() }
+}
+
+/// The pieces without the parts that later ones cover, in file order.
+fn disjoint(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut done: Vec<Piece> = Vec::new();
+    for piece in pieces.into_iter().rev() {
+        let mut parts = vec![piece.offset..piece.offset + piece.new.len() as u64];
+        for later in &done {
+            let over = later.offset..later.offset + later.new.len() as u64;
+            parts = parts
+                .into_iter()
+                .flat_map(|p| [p.start..p.end.min(over.start), p.start.max(over.end)..p.end])
+                .filter(|p| p.start < p.end)
+                .collect();
+        }
+        for part in parts {
+            let range = (part.start - piece.offset) as usize..(part.end - piece.offset) as usize;
+            let new = piece.new.get(range).unwrap_or_default().to_vec();
+            done.push(Piece { offset: part.start, new, ..piece.clone() });
+        }
+    }
+    done.sort_by_key(|p| p.offset);
+    done
+}
+
+/// Fills what no piece covers in `range` with zeros.
+fn zeros(pieces: &mut Vec<Piece>, range: Range<u64>, own: &Option<Range<u64>>) {
+    let _ = own;
+    let mut at = range.start;
+    let mut fill = Vec::new();
+    for piece in pieces.iter().filter(|p| p.offset + p.new.len() as u64 > range.start && p.offset < range.end) {
+        // A hole stays one.
+        if piece.offset > at && piece.offset - at < 4096 {
+            fill.push(at..piece.offset);
+        }
+        at = at.max(piece.offset + piece.new.len() as u64);
+    }
+    for gap in fill {
+        let new = vec![0; (gap.end - gap.start) as usize];
+        pieces.push(Piece { offset: gap.start, new, phase: Phase::Fresh, kind: Kind::Structure, why: "alignment".into() });
+    }
+    pieces.sort_by_key(|p| p.offset);
+}
+
+/// Stretches of the original that the pieces change; what comes before `at` only, if something is
+/// inserted there.
+fn changes(files: &Files<'_>, pieces: &[Piece], at: Option<u64>) -> Result<Vec<Changed>, Error> {
+    let image = &files.original.image;
+    let limit = at.unwrap_or(u64::MAX).min(image.size());
+    let mut all = Vec::new();
+    for piece in pieces.iter().filter(|p| p.offset < limit) {
+        let size = (piece.new.len() as u64).min(limit - piece.offset);
+        let old = image.read("bytes to be replaced", piece.offset, size)?;
+        let differs: Vec<usize> = old.iter().zip(&piece.new).enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect();
+        // Equal bytes between two that differ cost less than another entry.
+        for run in differs.chunk_by(|a, b| b - a <= 4) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let old = old.get(*first..=*last).unwrap_or_default().to_vec();
+            let kind = if piece.kind == Kind::Structure && old.iter().all(|b| *b == 0) { Kind::Zeros } else { piece.kind };
+            all.push(Changed { offset: piece.offset + *first as u64, old, kind });
+        }
+    }
+    Ok(all)
+}
+
+/// CRC-32 of what the pieces put where the original is changed.
+fn checksum(changed: &[Changed], pieces: &[Piece]) -> u32 {
+    let mut hash = crc32fast::Hasher::new();
+    for c in changed {
+        let piece = pieces.iter().find(|p| p.offset <= c.offset && c.offset < p.offset + p.new.len() as u64);
+        let bytes = piece.and_then(|p| p.new.get((c.offset - p.offset) as usize..)?.get(..c.old.len()));
+        hash.update(bytes.unwrap_or_default());
+    }
+    hash.finalize()
+}
+
+/// Where the record may stand: behind the new bytes, in padding behind a load, or behind the end.
+fn record_place(
+    files: &Files<'_>,
+    pieces: &[Piece],
+    segments: &[crate::elf::Segment],
+    choice: &Choice,
+    at: Option<u64>,
+    end: u64,
+    record: &Record,
+) -> Result<Option<u64>, Error> {
+    if at.is_some() {
+        let start = end.next_multiple_of(ALIGNMENT);
+        let room = choice.area.map_or(0, |a| a.at.saturating_add(a.room));
+        return Ok((start + record.encode().len() as u64 + 32 <= room).then_some(start));
+    }
+    let mut image = files.original.image.clone();
+    pieces.iter().for_each(|p| image.put(p.offset, p.new.clone()));
+    let elf = crate::elf::Elf::read(&image)?;
+    let space = Space::of(&elf);
+    let size = record.encode().len() as u64 + 32;
+    for load in segments.iter().filter(|s| s.is_load()) {
+        let start = load.range().end.next_multiple_of(ALIGNMENT);
+        let free = space.free_from(load.range().end);
+        if start + size <= free.end && image.is_zero(start..start + size) {
+            return Ok(Some(start));
+        }
+    }
+    let behind =
+        crate::space::covered_end(&elf) == image.size() || matches!(files.payload, Some(FoundBy::Start | FoundBy::AfterSectionHeaders));
+    // It is looked for behind everything that headers cover, so nothing else may stand there.
+    let start = image.size().next_multiple_of(ALIGNMENT);
+    Ok((behind && start == crate::space::covered_end(&elf).next_multiple_of(ALIGNMENT)).then_some(start))
+}
+
+/// What the last edit changed and this one does not is given back.
+fn restore(files: &Files<'_>, pieces: &mut Vec<Piece>, limit: u64) {
+    let Some((record, own)) = files.record else { return };
+    let mut back: Vec<Piece> = Vec::new();
+    let why = || "as in the original".to_owned();
+    for c in record.changed.iter().filter(|c| !c.kind.is_kept()) {
+        back.push(Piece { offset: c.offset, new: c.old.clone(), phase: Phase::Commit, kind: Kind::Structure, why: why() });
+    }
+    let own = own.start..own.end.min(limit);
+    if own.start < own.end {
+        let new = vec![0; (own.end - own.start) as usize];
+        back.push(Piece { offset: own.start, new, phase: Phase::Fresh, kind: Kind::Structure, why: why() });
+    }
+    back.append(pieces);
+    *pieces = disjoint(back);
+}
+
+/// The plan that gives the original back.
+///
+/// # Errors
+/// [`Error::NoRecord`].
+pub(crate) fn undo(files: &Files<'_>) -> Result<Plan, Error> {
+    let Some((record, _)) = files.record else {
+        return Err(Error::NoRecord { reason: "the file has no record of an edit, or was changed since" });
+    };
+    let original = &files.original.image;
+    let mut pieces = Vec::new();
+    for c in &record.changed {
+        pieces.push(Piece {
+            offset: c.offset,
+            new: c.old.clone(),
+            phase: Phase::Commit,
+            kind: Kind::Structure,
+            why: "as in the original".into(),
+        });
+    }
+    restore(files, &mut pieces, record.inserted.map_or(record.original_len, |i| i.at));
+    let copies = record.inserted.iter().filter(|i| i.at < record.original_len).map(|i| Copied {
+        from: original.in_base(i.at)..original.in_base(i.at) + (record.original_len - i.at),
+        to: FileOffset(i.at),
+        why: "the payload, where it was".into(),
+    });
+    let mut writes: Vec<Write> = pieces.iter().map(|p| write(files.base, p)).collect();
+    writes.retain(|w| w.old != w.new);
+    Ok(Plan {
+        old_len: files.base.len() as u64,
+        new_len: record.original_len,
+        copies: copies.collect(),
+        writes,
+        rung: Rung::InPlace,
+        before: files.current.segments().to_vec(),
+        after: files.original.segments().to_vec(),
+        remarks: Vec::new(),
+    })
+}

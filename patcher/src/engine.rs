@@ -1,0 +1,204 @@
+//! The story of an edit: read the file and the original behind it, make the edits, climb the ladder
+//! until something holds, and prove it.
+
+use crate::compose::{Composed, Files, compose, found_by, undo as undo_plan};
+use crate::draft::{Content, Draft};
+use crate::edit::Edit;
+use crate::error::Error;
+use crate::ladder::{Ground, Way, page_size};
+use crate::payload::{self, FoundBy};
+use crate::plan::Plan;
+use crate::record::Record;
+use crate::space::Space;
+use crate::target::{Outside, build};
+use crate::verify;
+use crate::view::View;
+use std::ops::Range;
+
+/// How edits are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How the file will be written.
+    pub way: Way,
+    /// The page size to align to; `None` for that of the machine. A power of two.
+    pub page_size: Option<u64>,
+    /// Whether debug information may be given up for room.
+    pub recycle_debug: bool,
+    /// Whether the file keeps what is needed to undo the edit.
+    pub undo: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { way: Way::Replace, page_size: None, recycle_debug: false, undo: true }
+    }
+}
+
+/// Works out what `edits` change in `file`, with the [default options](Options).
+///
+/// # Errors
+/// [`Error`]; nothing was changed.
+pub fn plan(file: &[u8], edits: &[Edit]) -> Result<Plan, Error> {
+    plan_with(file, edits, &Options::default())
+}
+
+/// Works out what `edits` change in `file`. Reads headers, the dynamic section and its strings, so
+/// `file` may be a mapping of any size.
+///
+/// # Errors
+/// [`Error`]; nothing was changed.
+pub fn plan_with(file: &[u8], edits: &[Edit], options: &Options) -> Result<Plan, Error> {
+    let current = View::parse(file)?;
+    let record = Record::find(file, &current.elf);
+    let original = match &record {
+        Some((record, own)) => View::read(record.original(file, own))?,
+        None => current.clone(),
+    };
+    let mut draft = Draft::new(&current, &original, record.as_ref().map(|(record, _)| record))?;
+    for edit in edits {
+        draft.apply(edit)?;
+    }
+    let content = draft.finish(file, &original)?;
+    if !draft.changed {
+        return Ok(unchanged(file, &current));
+    }
+    let outside =
+        Outside { interpreter: draft.interpreter.clone(), os_abi: draft.os_abi, exec_stack: draft.exec_stack, cache: draft.cache.clone() };
+    let payload = match &record {
+        Some((record, _)) => found_by(record),
+        None => payload_of(file, &original),
+    };
+    let files = Files { base: file, current: &current, original: &original, record: record.as_ref(), payload };
+    let work = Work { files: &files, content: &content, outside: &outside, options };
+    if options.way == Way::InPlace
+        && let Some(plan) = work.in_place()?
+    {
+        return Ok(plan);
+    }
+    let end = original.image.size();
+    work.climb(Way::Replace, end..u64::MAX >> 1, |_| true)?.ok_or_else(|| Error::Refused { reason: work.why_not() })
+}
+
+/// The plan that gives back the file as it was before the first of our edits.
+///
+/// # Errors
+/// [`Error::NoRecord`] if the file has no record of an edit or was changed since; those of reading.
+pub fn undo(file: &[u8]) -> Result<Plan, Error> {
+    let current = View::parse(file)?;
+    let record = Record::find(file, &current.elf);
+    let original = match &record {
+        Some((record, own)) => View::read(record.original(file, own))?,
+        None => current.clone(),
+    };
+    undo_plan(&Files { base: file, current: &current, original: &original, record: record.as_ref(), payload: None })
+}
+
+fn unchanged(file: &[u8], current: &View<'_>) -> Plan {
+    let segments = current.segments().to_vec();
+    let len = file.len() as u64;
+    Plan {
+        old_len: len,
+        new_len: len,
+        copies: Vec::new(),
+        writes: Vec::new(),
+        rung: crate::plan::Rung::InPlace,
+        before: segments.clone(),
+        after: segments,
+        remarks: Vec::new(),
+    }
+}
+
+/// How what lies behind the program is found; the strictest of all that lie there.
+fn payload_of(file: &[u8], view: &View<'_>) -> Option<FoundBy> {
+    let end = crate::space::covered_end(&view.elf);
+    if end >= view.image.size() {
+        return None;
+    }
+    let outline = payload::outline(file)?;
+    let behind: Vec<FoundBy> =
+        payload::recognise(&outline.outline()).into_iter().filter(|p| p.range.end > end).map(|p| p.found_by).collect();
+    let has = |wanted: FoundBy| behind.contains(&wanted);
+    let from_start = has(FoundBy::Start) || has(FoundBy::AfterSectionHeaders);
+    Some(match () {
+        () if behind.is_empty() || has(FoundBy::Unknown) => FoundBy::Unknown,
+        () if has(FoundBy::Both) || (has(FoundBy::End) && from_start) => FoundBy::Both,
+        () if has(FoundBy::End) => FoundBy::End,
+        () if from_start => FoundBy::Start,
+        () => FoundBy::Unknown,
+    })
+}
+
+/// What is to be done, and in what.
+struct Work<'w> {
+    files: &'w Files<'w>,
+    content: &'w Content,
+    outside: &'w Outside,
+    options: &'w Options,
+}
+
+impl<'w> Work<'w> {
+    fn page(&self) -> u64 {
+        self.options.page_size.unwrap_or_else(|| page_size(self.files.original.header().machine))
+    }
+
+    /// The first choice that can be built, is proven, and is `wanted`.
+    fn climb(&self, way: Way, behind: Range<u64>, wanted: impl Fn(&Plan) -> bool) -> Result<Option<Plan>, Error> {
+        let space = Space::of(&self.files.original.elf);
+        let ground = Ground {
+            view: self.files.original,
+            space: &space,
+            content: self.content,
+            outside: self.outside,
+            payload: self.files.payload,
+            page: self.page(),
+            behind,
+            recycle_debug: self.options.recycle_debug,
+        };
+        for choice in ground.choices(way) {
+            let target = match build(self.files.original, self.content, self.outside, &choice) {
+                Ok(target) => target,
+                // It does not fit there; the next place may be larger.
+                Err(Error::Refused { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let Composed { plan, image, pieces } = compose(self.files, &choice, target, self.options.undo)?;
+            if !wanted(&plan) {
+                continue;
+            }
+            let after = View::read(image)?;
+            verify::verify(self.files.original, &after, self.content, self.outside, &pieces, self.page())?;
+            return Ok(Some(plan));
+        }
+        Ok(None)
+    }
+
+    /// A plan that needs one page to change at once: behind what was there first, where an earlier
+    /// edit's bytes may lie that are still read, or behind those.
+    fn in_place(&self) -> Result<Option<Plan>, Error> {
+        let (first, now) = (self.files.original.image.size(), self.files.base.len() as u64);
+        let mut places = vec![now..u64::MAX >> 1];
+        if let Some((_, own)) = self.files.record.filter(|_| first < now) {
+            let mut space = Space::of(&self.files.current.elf);
+            space.occupy(own.clone());
+            let free = space.free_from(first);
+            if !free.is_empty() {
+                places.insert(0, free);
+            }
+        }
+        for place in places {
+            if let Some(plan) = self.climb(Way::InPlace, place, Plan::in_place)? {
+                return Ok(Some(plan));
+            }
+        }
+        Ok(None)
+    }
+
+    fn why_not(&self) -> String {
+        let elf = &self.files.original.elf;
+        let loads = elf.loads().count();
+        match loads {
+            0 => "the file has no segment that is loaded".into(),
+            _ => "no program header can be had for the new bytes without losing one that is needed".into(),
+        }
+    }
+}

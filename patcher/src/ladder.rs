@@ -1,0 +1,276 @@
+//! Which places the new bytes could take, the cheapest first. Builds nothing and writes nothing.
+
+use crate::draft::Content;
+use crate::elf::Segment;
+use crate::payload::FoundBy;
+use crate::plan::Rung;
+use crate::space::{Space, slack};
+use crate::table::{TablePlace, TablePlan, extra_headers, first_delta, ways};
+use crate::target::{Area, Choice, Outside, interpreter_room};
+use crate::view::View;
+use std::ops::Range;
+
+/// Whether the plan is for a file that is written anew or for one that is changed where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Way {
+    /// The smallest file that holds.
+    #[default]
+    Replace,
+    /// One that needs a single page to change at the moment it becomes true.
+    InPlace,
+}
+
+/// What the ladder has to know.
+pub(crate) struct Ground<'g> {
+    pub(crate) view: &'g View<'g>,
+    pub(crate) space: &'g Space,
+    pub(crate) content: &'g Content,
+    pub(crate) outside: &'g Outside,
+    /// How what lies behind the program is found; `None` if nothing does.
+    pub(crate) payload: Option<FoundBy>,
+    pub(crate) page: u64,
+    /// Where a new area may begin behind everything, in the new file, and how long it may be.
+    pub(crate) behind: Range<u64>,
+    pub(crate) recycle_debug: bool,
+}
+
+/// Page sizes by `e_machine`: the largest a kernel of that machine may use, as link editors assume.
+/// (binutils' `ELF_MAXPAGESIZE` where smaller ones are in use; patchelf's table.)
+pub(crate) fn page_size(machine: u16) -> u64 {
+    const LARGE: &[u16] = &[8, 20, 21, 50, 183, 191, 258, 0x9026];
+    const SPARC: &[u16] = &[2, 18, 43];
+    match machine {
+        m if LARGE.contains(&m) => 0x10000,
+        m if SPARC.contains(&m) => 0x2000,
+        _ => 0x1000,
+    }
+}
+
+impl Ground<'_> {
+    /// What has to find another place if everything else stays.
+    fn dynamic_fits(&self) -> bool {
+        self.view.dynamic.as_ref().is_none_or(|d| self.content.entries.len() < d.room)
+    }
+
+    fn dynamic_changes(&self) -> bool {
+        let Some(dynamic) = &self.view.dynamic else { return false };
+        self.content.table.is_some()
+            || self.content.entries.len() != dynamic.entries.len()
+            || self.content.entries.iter().zip(&dynamic.entries).any(|((new, _), old)| new != old)
+    }
+
+    fn interpreter_changes(&self) -> bool {
+        self.outside.interpreter.as_deref() != self.view.interpreter()
+    }
+
+    fn interpreter_fits(&self) -> bool {
+        !self.interpreter_changes() || self.outside.interpreter.as_ref().is_none_or(|p| (p.len() as u64) < interpreter_room(self.view))
+    }
+
+    fn extra(&self) -> usize {
+        extra_headers(&self.view.elf, self.outside.exec_stack, self.outside.cache.is_some())
+    }
+
+    /// Whether the dynamic section may lie in that load: the loader writes `DT_DEBUG` and, on most
+    /// machines, addresses into it (glibc, `setup_vdso_pointers`, `elf_get_dynamic_info`).
+    fn may_hold_dynamic(&self, load: &Segment) -> bool {
+        let Some(dynamic) = &self.view.dynamic else { return true };
+        let now = self.view.elf.loads().find(|s| s.memory().contains(&dynamic.address));
+        load.is_writable() || now.is_some_and(|s| !s.is_writable())
+    }
+
+    /// All choices, in order. In place, those that a single page can make true come first.
+    pub(crate) fn choices(&self, way: Way) -> Vec<Choice> {
+        let mut all = self.without_area();
+        if way == Way::InPlace {
+            all.extend(self.new_area(true));
+        }
+        all.extend(self.in_slack());
+        all.extend(self.recycled());
+        all.extend(self.new_area(false));
+        all
+    }
+
+    fn choice(&self, rung: Rung, area: Option<Area>, table: TablePlan) -> Choice {
+        Choice {
+            rung,
+            area,
+            table,
+            moves_dynamic: !self.dynamic_fits(),
+            moves_interpreter: !self.interpreter_fits(),
+            moves_sections: false,
+            sacrificed: Vec::new(),
+        }
+    }
+
+    fn without_area(&self) -> Vec<Choice> {
+        let fits = self.content.table.is_none() && self.dynamic_fits() && self.interpreter_fits() && self.outside.cache.is_none();
+        if !fits {
+            return Vec::new();
+        }
+        let ways = ways(self.view, self.space, self.extra(), false, self.page);
+        ways.into_iter().map(|table| self.choice(Rung::InPlace, None, table)).collect()
+    }
+
+    /// The padding behind a load, the executable ones last.
+    fn in_slack(&self) -> Vec<Choice> {
+        let elf = &self.view.elf;
+        let mut loads: Vec<(usize, &Segment)> = elf.segments.iter().enumerate().filter(|(_, s)| s.is_load()).collect();
+        loads.sort_by_key(|(_, s)| s.flags & 1);
+        let mut choices = Vec::new();
+        for (index, load) in loads {
+            let room = slack(&self.view.image, elf, self.space, load, self.page);
+            let Some(at) = room.start.checked_next_multiple_of(8).filter(|at| *at < room.end) else { continue };
+            if !self.dynamic_fits() && !self.may_hold_dynamic(load) {
+                continue;
+            }
+            let area = Area { at, vaddr: load.vaddr + (at - load.offset.0), room: room.end - at, extends: Some(index), align: load.align };
+            for table in ways(self.view, self.space, self.extra(), true, self.page) {
+                let taken = matches!(table.place, TablePlace::Slack { load, .. } if load == index);
+                let displaced = table.place == TablePlace::Area && Some(load.delta()) != first_delta(elf);
+                if !taken && !displaced {
+                    choices.push(self.choice(Rung::Slack, Some(area), table));
+                }
+            }
+        }
+        choices
+    }
+
+    /// A new load over file space that no loader reads: padding between what is covered, and
+    /// sections that are not loaded and that nobody misses.
+    fn recycled(&self) -> Vec<Choice> {
+        let elf = &self.view.elf;
+        let lost = |i: usize| self.is_expendable(i);
+        let expendable: Vec<usize> = (0..elf.sections.len()).filter(|i| lost(*i)).collect();
+        let mut plans: Vec<(Space, Vec<usize>)> = vec![(self.space.clone(), Vec::new())];
+        if !expendable.is_empty() {
+            let mut freed = self.space.clone();
+            for section in expendable.iter().filter_map(|i| elf.sections.get(*i)) {
+                freed.release(&section.range());
+            }
+            // What else lies there stays.
+            for other in elf.sections.iter().enumerate().filter(|(i, _)| !expendable.contains(i)).map(|(_, s)| s.range()) {
+                freed.occupy(other);
+            }
+            elf.segments.iter().filter(|s| s.p_type != 0).for_each(|s| freed.occupy(s.range()));
+            plans.push((freed, expendable));
+        }
+        let mut choices = Vec::new();
+        for (space, sacrificed) in plans {
+            for gap in space.gaps() {
+                let taken: Vec<usize> = sacrificed
+                    .iter()
+                    .copied()
+                    .filter(|i| elf.sections.get(*i).is_some_and(|s| gap.start <= s.offset && s.range().end <= gap.end && s.size > 0))
+                    .collect();
+                let padding = taken.is_empty() && self.view.image.is_zero(gap.clone());
+                let at = gap.start.next_multiple_of(8);
+                if at >= gap.end || !(padding || !taken.is_empty()) {
+                    continue;
+                }
+                let Some(area) = self.area(at, gap.end - at) else { continue };
+                for table in self.ways_for(&area) {
+                    choices.push(Choice { sacrificed: taken.clone(), ..self.choice(Rung::Recycled, Some(area), table) });
+                }
+            }
+        }
+        choices
+    }
+
+    /// Not loaded, and either a compiler's signature or, if the user says so, what only debuggers read.
+    fn is_expendable(&self, index: usize) -> bool {
+        const SHF_ALLOC: u64 = 2;
+        const MERGED_STRINGS: u64 = 0x30;
+        let elf = &self.view.elf;
+        let Some(section) = elf.sections.get(index) else { return false };
+        let names = usize::from(elf.header.section_names) == index;
+        if section.flags & SHF_ALLOC != 0 || section.sh_type != 1 || names || index == 0 {
+            return false;
+        }
+        // `.comment` is mergeable strings outside any debug information.
+        let name = self.section_name(section.name);
+        name == b".comment" && section.flags & MERGED_STRINGS == MERGED_STRINGS || self.recycle_debug && name.starts_with(b".debug_")
+    }
+
+    fn section_name(&self, at: u32) -> Vec<u8> {
+        let elf = &self.view.elf;
+        let names = elf.sections.get(usize::from(elf.header.section_names));
+        names.and_then(|n| self.view.image.text(n.offset.checked_add(at.into())?, n.range().end)).unwrap_or_default()
+    }
+
+    /// A new load at `at` in the file: above all others, congruent to its offset, and never with a
+    /// smaller distance between the two than the first one has (emulators take the smallest for the
+    /// load bias; see also [`TablePlace::Area`]).
+    fn area(&self, at: u64, room: u64) -> Option<Area> {
+        let elf = &self.view.elf;
+        let align = self.page.max(elf.loads().map(|s| s.align).min()?.min(0x10000)).checked_next_power_of_two()?;
+        let top = elf.loads().map(|s| s.memory().end).max()?.checked_next_multiple_of(align)?;
+        let mut vaddr = top.checked_add(at.wrapping_sub(top) % align)?;
+        let same = at.wrapping_add(first_delta(elf)?);
+        if same >= vaddr && same % align == at % align && same - vaddr < FAR {
+            vaddr = same;
+        }
+        let limit = if elf.header.codec.is_64 { 1 << 46 } else { 0xc000_0000 };
+        let end = vaddr.checked_add(room.min(FAR))?;
+        (end <= limit || elf.loads().any(|s| s.vaddr >= limit)).then_some(Area { at, vaddr, room, extends: None, align })
+    }
+
+    /// The ways to a header for a new load there.
+    fn ways_for(&self, area: &Area) -> Vec<TablePlan> {
+        let same = Some(area.vaddr.wrapping_sub(area.at)) == first_delta(&self.view.elf);
+        let mut all = ways(self.view, self.space, self.extra() + 1, true, self.page);
+        all.retain(|way| way.place != TablePlace::Area || same);
+        all
+    }
+
+    /// A new load behind the end, or before what lies behind the program. `at_once`: so that one page
+    /// makes it true.
+    fn new_area(&self, at_once: bool) -> Vec<Choice> {
+        let (rung, at) = match self.payload {
+            None | Some(FoundBy::Loaded) => (Rung::Appended, self.behind.start),
+            Some(FoundBy::Start | FoundBy::AfterSectionHeaders) => (Rung::Appended, self.behind.start),
+            Some(FoundBy::End) => (Rung::Inserted, self.space.end()),
+            Some(FoundBy::Both | FoundBy::Unknown) => (Rung::Doubled, self.behind.start),
+        };
+        if at_once && rung != Rung::Appended {
+            return Vec::new();
+        }
+        let Some(at) = at.checked_next_multiple_of(8) else { return Vec::new() };
+        let room = if rung == Rung::Inserted { u64::MAX >> 1 } else { self.behind.end.saturating_sub(at) };
+        let mut areas: Vec<Area> = self.area(at, room).into_iter().collect();
+        // With a hole before it, the area can be as far from its offset as the first load, and the
+        // table of headers may move into it.
+        if let (Some(area), Some(delta)) = (areas.first().copied(), first_delta(&self.view.elf))
+            && let Some(further) = area.vaddr.checked_sub(delta).filter(|f| *f > at && *f - at < FAR)
+            && rung == Rung::Appended
+            && self.payload.is_none()
+            && let Some(aligned) = further.checked_next_multiple_of(area.align)
+        {
+            areas.extend(self.area(aligned, self.behind.end.saturating_sub(aligned)));
+        }
+        let mut choices = Vec::new();
+        for (n, area) in areas.into_iter().enumerate() {
+            for table in self.ways_for(&area) {
+                if n > 0 && table.place != TablePlace::Area {
+                    continue;
+                }
+                let choice = self.choice(rung, Some(area), table);
+                choices.push(match at_once {
+                    false => choice,
+                    true => Choice {
+                        moves_dynamic: self.dynamic_changes(),
+                        moves_interpreter: self.interpreter_changes(),
+                        moves_sections: true,
+                        ..choice
+                    },
+                });
+            }
+        }
+        // A note that goes is worse than a hole in the file.
+        choices.sort_by_key(|c| c.table.remark.is_some());
+        choices
+    }
+}
+
+/// The largest hole, in memory or in the file, that is made for the sake of a header.
+const FAR: u64 = 64 << 20;

@@ -1,0 +1,237 @@
+//! Compares a file as its loader will see it with the file before: whatever differs must have been
+//! asked for. Knows nothing of how places were chosen.
+
+use crate::draft::Content;
+use crate::elf::{Elf, Segment};
+use crate::error::Error;
+use crate::plan::FileOffset;
+use crate::record::Kind;
+use crate::space::Space;
+use crate::target::{Outside, Piece};
+use crate::view::{View, tag};
+use object::elf::{PT_DYNAMIC, PT_GNU_PROPERTY, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, PT_NULL, PT_PHDR};
+use std::ops::Range;
+
+/// Checks `after` against `before`.
+///
+/// # Errors
+/// [`Error::Unplanned`] with the first thing that is not as asked.
+pub(crate) fn verify(
+    before: &View<'_>,
+    after: &View<'_>,
+    content: &Content,
+    outside: &Outside,
+    pieces: &[Piece],
+    page: u64,
+) -> Result<(), Error> {
+    header(before, after)?;
+    loads(&before.elf, &after.elf, page)?;
+    table(&before.elf, &after.elf)?;
+    others(&before.elf, &after.elf)?;
+    notes(before, after, outside)?;
+    interpreter(after, outside)?;
+    dynamic(before, after, content)?;
+    bytes(before, after, pieces)
+}
+
+fn unplanned(offset: u64, reason: &'static str) -> Error {
+    Error::Unplanned { offset: FileOffset(offset), reason }
+}
+
+fn require(holds: bool, offset: u64, reason: &'static str) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(unplanned(offset, reason)) }
+}
+
+fn header(before: &View<'_>, after: &View<'_>) -> Result<(), Error> {
+    let (old, new) = (before.header(), after.header());
+    let same = (old.codec, old.e_type, old.machine, old.entry) == (new.codec, new.e_type, new.machine, new.entry);
+    require(same, 0, "the ELF header says something else")?;
+    require(before.sections().is_empty() || !after.sections().is_empty(), 0, "the section headers are lost")
+}
+
+/// Every load is where it was and as long, or longer over padding; at most one is new, above them all.
+fn loads(before: &Elf, after: &Elf, page: u64) -> Result<(), Error> {
+    let mut new: Vec<&Segment> = after.loads().collect();
+    for old in before.loads() {
+        let same = |s: &&Segment| (s.vaddr, s.offset, s.flags, s.align) == (old.vaddr, old.offset, old.flags, old.align);
+        let index = new.iter().position(same).ok_or(unplanned(old.offset.0, "a segment is not where it was"))?;
+        let found = new.remove(index);
+        let equal = (found.file_size, found.memory_size) == (old.file_size, old.memory_size);
+        let longer = old.file_size == old.memory_size && found.file_size == found.memory_size && found.file_size >= old.file_size;
+        require(equal || longer, old.offset.0, "a segment has another length")?;
+    }
+    require(new.len() <= 1, 0, "more than one segment is new")?;
+    let top = before.loads().map(|s| s.memory().end).max().unwrap_or_default();
+    for added in &new {
+        let above = added.vaddr / page >= top.div_ceil(page) && added.vaddr.checked_add(added.memory_size).is_some();
+        require(above, added.offset.0, "the new segment shares a page of memory with another")?;
+        let congruent = added.align.is_power_of_two() && added.offset.0 % added.align == added.vaddr % added.align;
+        require(congruent, added.offset.0, "the new segment's address is not congruent to its offset")?;
+    }
+    if before.loads().is_sorted_by_key(|s| s.vaddr) {
+        require(after.loads().is_sorted_by_key(|s| s.vaddr), 0, "the segments are no longer in ascending order")?;
+    }
+    // Two loads never meet in memory, unless they did before.
+    let met = |elf: &Elf| {
+        let mut all: Vec<Range<u64>> = elf.loads().map(Segment::memory).collect();
+        all.sort_by_key(|r| r.start);
+        all.windows(2).any(|pair| matches!(pair, [a, b] if b.start < a.end))
+    };
+    require(!met(after) || met(before), 0, "two segments meet in memory")
+}
+
+/// The table of program headers is in memory, where `AT_PHDR` and `PT_PHDR` say.
+fn table(before: &Elf, after: &Elf) -> Result<(), Error> {
+    let place = |elf: &Elf| {
+        let table = elf.segment_table();
+        elf.loads().find(|s| s.range().start <= table.start && table.end <= s.range().end).map(Segment::delta)
+    };
+    let at = after.header.segments_at;
+    let first = |elf: &Elf| elf.loads().next().map(Segment::delta);
+    if let Some(delta) = place(before) {
+        let now = place(after).ok_or(unplanned(at, "the program headers are no longer loaded"))?;
+        require(now == delta || Some(now) == first(after), at, "kernels before 5.18 would not find the program headers")?;
+    }
+    for segment in after.segments.iter().filter(|s| s.p_type == PT_PHDR.0) {
+        let was = before.segment(PT_PHDR.0).is_some_and(|s| s.offset.0 == before.header.segments_at);
+        require(!was || segment.range() == after.segment_table(), at, "PT_PHDR is not the table")?;
+    }
+    Ok(())
+}
+
+/// Types with rules of their own.
+const OWN: [u32; 8] = [PT_LOAD.0, PT_NOTE.0, PT_GNU_PROPERTY.0, PT_INTERP.0, PT_DYNAMIC.0, PT_PHDR.0, PT_GNU_STACK.0, PT_NULL.0];
+
+/// TLS, RELRO, unwinding tables and whatever else there is stay as they are.
+fn others(before: &Elf, after: &Elf) -> Result<(), Error> {
+    let rest = |elf: &Elf| elf.segments.iter().filter(|s| !OWN.contains(&s.p_type)).copied().collect::<Vec<_>>();
+    require(rest(before) == rest(after), after.header.segments_at, "a segment that was not edited is another")
+}
+
+/// Every note can still be read, through a header of its own or another's, unless the plan said that
+/// one goes: then its bytes are still there.
+fn notes(before: &View<'_>, after: &View<'_>, outside: &Outside) -> Result<(), Error> {
+    let is_note = |s: &&Segment| [PT_NOTE.0, PT_GNU_PROPERTY.0].contains(&s.p_type);
+    let mut lost = 0;
+    for old in before.segments().iter().filter(is_note) {
+        let wanted = before.image.get(old.offset.0, old.file_size);
+        let same = |s: &&Segment| {
+            s.p_type == old.p_type
+                && s.file_size == old.file_size
+                && s.align == old.align
+                && after.image.get(s.offset.0, s.file_size) == wanted
+        };
+        let covered = |s: &&Segment| s.range().start <= old.offset.0 && old.range().end <= s.range().end;
+        if !after.segments().iter().filter(is_note).any(|s| same(&s) || covered(&s)) {
+            lost += 1;
+            require(old.p_type == PT_NOTE.0 && after.image.get(old.offset.0, old.file_size) == wanted, old.offset.0, "a note is lost")?;
+        }
+    }
+    // One header may have been taken for the new segment and one for another header.
+    require(lost <= 2, 0, "notes are lost")?;
+    let found = crate::note::resolution_cache(after)?.map(|found| found.descriptor);
+    require(outside.cache.is_none() || found == outside.cache, 0, "the resolution cache is another")
+}
+
+fn interpreter(after: &View<'_>, outside: &Outside) -> Result<(), Error> {
+    let at = after.elf.interpreter().map_or(0, |s| s.offset.0);
+    require(after.interpreter() == outside.interpreter.as_deref(), at, "the interpreter is another")?;
+    for segment in after.segments().iter().filter(|s| s.p_type == PT_INTERP.0) {
+        let mapped = after.elf.offset_of(segment.vaddr).is_none_or(|(offset, _)| offset == segment.offset.0);
+        require(mapped, at, "the interpreter's address and offset disagree")?;
+    }
+    let stack = outside.exec_stack.is_none() || after.exec_stack() == outside.exec_stack;
+    require(stack && after.header().os_abi == outside.os_abi, 0, "a flag is another")
+}
+
+/// Entry by entry, with the strings as the loader will read them.
+fn dynamic(before: &View<'_>, after: &View<'_>, content: &Content) -> Result<(), Error> {
+    let (old, new) = match (&before.dynamic, &after.dynamic) {
+        (None, None) => return Ok(()),
+        (Some(old), Some(new)) => (old, new),
+        _ => return Err(unplanned(0, "the dynamic section appeared or vanished")),
+    };
+    let at = new.place.start;
+    require(new.entries.len() == content.entries.len(), at, "the dynamic section has other entries")?;
+    for ((entry, (wanted, was)), text) in new.entries.iter().zip(&content.entries).zip(&content.texts) {
+        let right = match (entry.tag, text) {
+            (t, _) if t != wanted.tag => false,
+            (tag::STRTAB | tag::STRSZ, _) => true,
+            (tag::MIPS_RLD_MAP_REL, _) => was.is_some(),
+            (_, Some(text)) => new.text(entry.value)? == text,
+            (_, None) => entry.value == wanted.value,
+        };
+        require(right, at, "an entry of the dynamic section is another")?;
+    }
+    // Tables keep their addresses: relocations, symbols, hashes, versions, initialisers.
+    let edited = |t: u64| tag::is_string(t) || [tag::STRTAB, tag::STRSZ, tag::FLAGS_1, tag::DEBUG, tag::MIPS_RLD_MAP_REL].contains(&t);
+    let kept = |entries: &[crate::codec::Dyn]| entries.iter().filter(|d| !edited(d.tag)).copied().collect::<Vec<_>>();
+    require(kept(&old.entries) == kept(&new.entries), at, "an entry that was not edited is another")?;
+    let segment = after.elf.segment(PT_DYNAMIC.0);
+    let mapped = segment.is_none_or(|s| after.elf.offset_of(s.vaddr).is_none_or(|(offset, _)| offset == s.offset.0));
+    require(mapped, at, "PT_DYNAMIC's address and offset disagree")?;
+    let writable = |view: &View<'_>, address: u64| view.elf.loads().any(|s| s.memory().contains(&address) && s.is_writable());
+    require(!writable(before, old.address) || writable(after, new.address), at, "the dynamic section can no longer be written")?;
+    let section = after.sections().iter().find(|s| s.sh_type == object::elf::SHT_DYNAMIC.0);
+    let was = before.sections().iter().find(|s| s.sh_type == object::elf::SHT_DYNAMIC.0).is_some_and(|s| s.offset == old.place.start);
+    require(!was || section.is_some_and(|s| s.offset == new.place.start), at, "the section header of the dynamic section is behind")?;
+    strings(before, after, content)
+}
+
+/// Every string that was there is there, where it was, but for those overwritten.
+fn strings(before: &View<'_>, after: &View<'_>, content: &Content) -> Result<(), Error> {
+    let (Some(old), Some(new)) = (&before.dynamic, &after.dynamic) else { return Ok(()) };
+    let place = new.strings_at;
+    let kept = new.strings.get(..old.strings.len()).ok_or(unplanned(place, "the string table became shorter"))?;
+    if kept == old.strings.as_ref() {
+        return Ok(());
+    }
+    let texts: Vec<Range<u64>> = content
+        .wiped
+        .iter()
+        .chain(content.patches.iter().filter(|p| p.kind == Kind::Text))
+        .map(|p| p.offset..p.offset + p.new.len() as u64)
+        .collect();
+    let differs = kept.iter().zip(old.strings.as_ref()).enumerate().filter(|(_, (a, b))| a != b);
+    for (i, _) in differs {
+        let at = old.strings_at + i as u64;
+        require(texts.iter().any(|r| r.contains(&at)), place + i as u64, "a string changed that was not edited")?;
+    }
+    Ok(())
+}
+
+/// What is written over the original's bytes is a header, an edited table, or what nobody reads.
+fn bytes(before: &View<'_>, after: &View<'_>, pieces: &[Piece]) -> Result<(), Error> {
+    let (elf, codec) = (&before.elf, before.elf.header.codec);
+    let table = after.elf.segment_table();
+    let mut allowed = vec![0..codec.header_size(), table.clone(), elf.section_table()];
+    allowed.extend(before.dynamic.iter().map(|d| d.place.clone()));
+    allowed.extend(elf.interpreter().map(Segment::range));
+    let loaded = |r: &Range<u64>| elf.segments.iter().filter(|s| s.p_type != 0).any(|s| s.range().start < r.end && r.start < s.range().end);
+    allowed.extend(elf.sections.iter().map(|s| s.range()).filter(|r| !r.is_empty() && !loaded(r)));
+    allowed.extend(Space::of(elf).gaps());
+    allowed.sort_by_key(|r| r.start);
+    for piece in pieces.iter().filter(|p| p.kind == Kind::Structure && p.offset < before.image.size()) {
+        let mut at = piece.offset;
+        let end = (at + piece.new.len() as u64).min(before.image.size());
+        while at < end {
+            let step = allowed.iter().filter(|r| r.contains(&at)).map(|r| r.end).max();
+            // Behind everything that is covered lies what a payload may read.
+            let behind = (at >= Space::of(elf).end()).then_some(end);
+            let unasked = before.image.get(at, 1) == piece.new.get((at - piece.offset) as usize..).and_then(|b| b.get(..1)).map(Into::into);
+            at = match step.or(if unasked { Some(at + 1) } else { behind.filter(|_| false) }) {
+                Some(next) => next,
+                None => return Err(unplanned(at, "bytes change that were not edited")),
+            };
+        }
+    }
+    // Where the table of program headers grew, only what moved may have been.
+    let grown = elf.segment_table().end..table.end;
+    if table.start == elf.header.segments_at && grown.start < grown.end {
+        let movable = [PT_LOAD.0, PT_PHDR.0, PT_INTERP.0, PT_NOTE.0, PT_GNU_PROPERTY.0, PT_NULL.0];
+        let meets = |r: &Range<u64>| r.start < grown.end && grown.start < r.end;
+        let lost = elf.segments.iter().any(|s| !movable.contains(&s.p_type) && meets(&s.range()));
+        require(!lost, grown.start, "the program headers grew over something that did not move")?;
+    }
+    Ok(())
+}
