@@ -31,7 +31,7 @@ pub(crate) fn ci(arguments: &[String]) -> Result<()> {
 }
 
 /// A skip says why; where everything is required it is a failure (as in `xeno-tests`).
-fn skip(reason: &str) -> Result<()> {
+pub(crate) fn skip(reason: &str) -> Result<()> {
     if std::env::var_os("XENO_REQUIRE_ALL").is_some_and(|value| value == "1") {
         bail!("skipped, but XENO_REQUIRE_ALL=1: {reason}");
     }
