@@ -7,13 +7,16 @@ use crate::failure::{Failure, OneLine};
 use anstyle::{AnsiColor, Style};
 use launch::program::Program;
 use launch::report::Report;
+use patcher::payload::{self, Payload};
 use resolver::answer::{self, Answer, Extent, Native, Sources, World};
 use resolver::elf;
 use resolver::files::Files;
 use resolver::machine;
+use resolver::map::Mapped;
 use resolver::needs::{Kind, Libc, Needs};
 use resolver::provider::{Origin, Provider};
 use resolver::resolution::{Library, Resolution};
+use serde::Serialize;
 use std::env;
 use std::path::Path;
 use store::debian::{Debian, Options};
@@ -50,11 +53,14 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     let answer =
         answer::answer(&program.binary, &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
             .map_err(unreadable)?;
+    let payloads = payloads(&program)?;
     if args.json {
-        anstream::println!("{}", Report::new(&answer, &[], &[]).to_json());
+        let inspection = Inspection { report: Report::new(&answer, &[], &[]), payload: payloads.iter().map(PayloadRow::new).collect() };
+        let json = serde_json::to_string(&inspection).map_err(|e| Failure::own(format!("write the report as JSON: {e}")))?;
+        anstream::println!("{json}");
         return Ok(0);
     }
-    heading(&program, &needs, &answer);
+    heading(&program, &needs, &answer, &payloads);
     if args.tree {
         tree(&answer.resolution);
     } else {
@@ -64,12 +70,52 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// What `--json` prints: the report and what the file carries besides.
+#[derive(Serialize)]
+struct Inspection {
+    #[serde(flatten)]
+    report: Report,
+    payload: Vec<PayloadRow>,
+}
+
+/// One payload for machines.
+#[derive(Serialize)]
+struct PayloadRow {
+    kind: &'static str,
+    found_by: &'static str,
+    start: u64,
+    end: u64,
+    text: String,
+}
+
+impl PayloadRow {
+    fn new(payload: &Payload) -> PayloadRow {
+        PayloadRow {
+            kind: payload.kind.id(),
+            found_by: payload.found_by.id(),
+            start: payload.range.start,
+            end: payload.range.end,
+            text: payload.to_string(),
+        }
+    }
+}
+
+/// What lies behind or in the program; of a script, behind the script and not in its interpreter.
+fn payloads(program: &Program) -> Result<Vec<Payload>, Failure> {
+    let path = if program.script.is_some() { &program.real } else { &program.binary };
+    let file = Mapped::open(path).map_err(|e| Failure::cannot_start(format!("read {}: {e}", path.display())))?;
+    if program.script.is_some() {
+        return Ok(payload::recognise_script(&file).into_iter().collect());
+    }
+    Ok(payload::outline(&file).map(|outline| payload::recognise(&outline.outline())).unwrap_or_default())
+}
+
 /// One line that shows names found in files.
 fn say(line: std::fmt::Arguments<'_>) {
     anstream::println!("{}", OneLine(line));
 }
 
-fn heading(program: &Program, needs: &Needs, answer: &Answer) {
+fn heading(program: &Program, needs: &Needs, answer: &Answer, payloads: &[Payload]) {
     let (good, bad) = (Style::new().fg_color(Some(AnsiColor::Green.into())), Style::new().fg_color(Some(AnsiColor::Red.into())));
     let kind = match needs.kind {
         Kind::Executable => "program",
@@ -86,6 +132,7 @@ fn heading(program: &Program, needs: &Needs, answer: &Answer) {
     };
     if let Some(script) = &program.script {
         say(format_args!("{}: script for {}", program.exec.display(), script.interpreter.display()));
+        show_payloads(payloads);
     }
     say(format_args!("{}: {} {kind}{libc}", program.binary.display(), needs.arch));
     if let Some(interpreter) = &needs.interpreter {
@@ -98,6 +145,9 @@ fn heading(program: &Program, needs: &Needs, answer: &Answer) {
     }
     if let Some(root) = &answer.tree.root {
         say(format_args!("  own tree     {}{}", root.display(), if answer.tree.truncated { " (too large, seen in part)" } else { "" }));
+    }
+    if program.script.is_none() {
+        show_payloads(payloads);
     }
     let sentence = OneLine(answer::sentence(&answer.native));
     match (&answer.native, answer.world) {
@@ -112,6 +162,12 @@ fn heading(program: &Program, needs: &Needs, answer: &Answer) {
             anstream::println!("  {good}`xeno run` starts it{good:#} with libraries from the store");
         }
         _ => anstream::println!("  {bad}does not run here{bad:#}: {sentence}"),
+    }
+}
+
+fn show_payloads(payloads: &[Payload]) {
+    for payload in payloads {
+        say(format_args!("  payload      {payload}"));
     }
 }
 
