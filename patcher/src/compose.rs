@@ -49,7 +49,7 @@ pub(crate) struct Composed<'f> {
 ///
 /// # Errors
 /// Those of reading the new file's headers.
-pub(crate) fn compose<'f>(files: &Files<'f>, choice: &Choice, target: Target, undo: bool) -> Result<Composed<'f>, Error> {
+pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, target: Target, undo: bool) -> Result<Composed<'f>, Error> {
     let original_len = files.original.image.size();
     let overlay = Space::of(&files.original.elf).end().min(original_len)..original_len;
     let mut pieces = disjoint(target.pieces);
@@ -57,7 +57,7 @@ pub(crate) fn compose<'f>(files: &Files<'f>, choice: &Choice, target: Target, un
 
     // What is new behind the end (or before the payload), without the record.
     let at = choice.area.filter(|a| a.extends.is_none() && choice.rung >= Rung::Appended).map(|a| a.at);
-    let mut end = if at.is_some() { target.end } else { original_len };
+    let mut end = if choice.rung == Rung::Inserted { target.end } else { target.end.max(original_len) };
     let changed = changes(files, &pieces, at)?;
     let mut record = Record {
         original_len,
@@ -81,7 +81,7 @@ pub(crate) fn compose<'f>(files: &Files<'f>, choice: &Choice, target: Target, un
     };
     let mut own = None;
     if undo {
-        let own_place = record_place(files, &pieces, &target.segments, choice, at, end, &record)?;
+        let own_place = record_place(files, taken, &pieces, choice, at, end, &record)?;
         match own_place {
             None => remarks.push("this edit cannot be undone: there is no room for its record that a payload does not need".into()),
             Some(start) => {
@@ -145,7 +145,7 @@ pub(crate) fn compose<'f>(files: &Files<'f>, choice: &Choice, target: Target, un
 
 /// In place, a file never becomes shorter: what an earlier edit put behind is left there.
 fn kept_len(files: &Files<'_>, choice: &Choice) -> u64 {
-    if choice.moves_sections { files.base.len() as u64 } else { 0 }
+    if choice.at_once { files.base.len() as u64 } else { 0 }
 }
 
 fn write(base: &[u8], piece: &Piece) -> Write {
@@ -206,6 +206,10 @@ fn changes(files: &Files<'_>, pieces: &[Piece], at: Option<u64>) -> Result<Vec<C
     for piece in pieces.iter().filter(|p| p.offset < limit) {
         let size = (piece.new.len() as u64).min(limit - piece.offset);
         let old = image.read("bytes to be replaced", piece.offset, size)?;
+        if piece.kind == Kind::Structure && size == piece.new.len() as u64 && old.iter().all(|b| *b == 0) {
+            all.push(Changed { offset: piece.offset, old: old.into_owned(), kind: Kind::Zeros });
+            continue;
+        }
         let differs: Vec<usize> = old.iter().zip(&piece.new).enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect();
         // Equal bytes between two that differ cost less than another entry.
         for run in differs.chunk_by(|a, b| b - a <= 4) {
@@ -232,8 +236,8 @@ fn checksum(changed: &[Changed], pieces: &[Piece]) -> u32 {
 /// Where the record may stand: behind the new bytes, in padding behind a load, or behind the end.
 fn record_place(
     files: &Files<'_>,
+    taken: &Space,
     pieces: &[Piece],
-    segments: &[crate::elf::Segment],
     choice: &Choice,
     at: Option<u64>,
     end: u64,
@@ -244,23 +248,22 @@ fn record_place(
         let room = choice.area.map_or(0, |a| a.at.saturating_add(a.room));
         return Ok((start + record.encode().len() as u64 + 32 <= room).then_some(start));
     }
-    let mut image = files.original.image.clone();
+    let mut image = files.original.image.clone().sized(end);
     pieces.iter().for_each(|p| image.put(p.offset, p.new.clone()));
     let elf = crate::elf::Elf::read(&image)?;
-    let space = Space::of(&elf);
+    let space = Space::of(&elf).and(taken);
     let size = record.encode().len() as u64 + 32;
-    for load in segments.iter().filter(|s| s.is_load()) {
-        let start = load.range().end.next_multiple_of(ALIGNMENT);
-        let free = space.free_from(load.range().end);
+    let ends = elf.loads().map(|s| s.range().end).chain([elf.section_table().end]);
+    for end in ends.collect::<Vec<_>>() {
+        let Some(start) = end.checked_next_multiple_of(ALIGNMENT) else { continue };
+        let free = space.free_from(end);
         if start + size <= free.end && image.is_zero(start..start + size) {
             return Ok(Some(start));
         }
     }
-    let behind =
-        crate::space::covered_end(&elf) == image.size() || matches!(files.payload, Some(FoundBy::Start | FoundBy::AfterSectionHeaders));
-    // It is looked for behind everything that headers cover, so nothing else may stand there.
-    let start = image.size().next_multiple_of(ALIGNMENT);
-    Ok((behind && start == crate::space::covered_end(&elf).next_multiple_of(ALIGNMENT)).then_some(start))
+    // Behind the end, where nobody looks for a payload.
+    let free = matches!(files.payload, None | Some(FoundBy::Start | FoundBy::AfterSectionHeaders | FoundBy::Loaded));
+    Ok(free.then(|| image.size().max(kept_len(files, choice)).next_multiple_of(ALIGNMENT)))
 }
 
 /// What the last edit changed and this one does not is given back.
@@ -269,12 +272,13 @@ fn restore(files: &Files<'_>, pieces: &mut Vec<Piece>, limit: u64) {
     let mut back: Vec<Piece> = Vec::new();
     let why = || "as in the original".to_owned();
     for c in record.changed.iter().filter(|c| !c.kind.is_kept()) {
-        back.push(Piece { offset: c.offset, new: c.old.clone(), phase: Phase::Commit, kind: Kind::Structure, why: why() });
+        let phase = if c.kind == Kind::Zeros { Phase::After } else { Phase::Commit };
+        back.push(Piece { offset: c.offset, new: c.old.clone(), phase, kind: Kind::Structure, why: why() });
     }
     let own = own.start..own.end.min(limit);
     if own.start < own.end {
         let new = vec![0; (own.end - own.start) as usize];
-        back.push(Piece { offset: own.start, new, phase: Phase::Fresh, kind: Kind::Structure, why: why() });
+        back.push(Piece { offset: own.start, new, phase: Phase::After, kind: Kind::Structure, why: why() });
     }
     back.append(pieces);
     *pieces = disjoint(back);

@@ -143,7 +143,12 @@ impl<'w> Work<'w> {
 
     /// The first choice that can be built, is proven, and is `wanted`.
     fn climb(&self, way: Way, behind: Range<u64>, wanted: impl Fn(&Plan) -> bool) -> Result<Option<Plan>, Error> {
-        let space = Space::of(&self.files.original.elf);
+        let mut space = Space::of(&self.files.original.elf);
+        if let Some((_, own)) = self.files.record.filter(|_| way == Way::InPlace) {
+            // What is read now stays until the new file is true.
+            space = space.and(&Space::of(&self.files.current.elf));
+            space.occupy(own.clone());
+        }
         let ground = Ground {
             view: self.files.original,
             space: &space,
@@ -161,7 +166,7 @@ impl<'w> Work<'w> {
                 Err(Error::Refused { .. }) => continue,
                 Err(error) => return Err(error),
             };
-            let Composed { plan, image, pieces } = compose(self.files, &choice, target, self.options.undo)?;
+            let Composed { plan, image, pieces } = compose(self.files, &space, &choice, target, self.options.undo)?;
             if !wanted(&plan) {
                 continue;
             }

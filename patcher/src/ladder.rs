@@ -83,12 +83,30 @@ impl Ground<'_> {
     pub(crate) fn choices(&self, way: Way) -> Vec<Choice> {
         let mut all = self.without_area();
         if way == Way::InPlace {
-            all.extend(self.new_area(true));
+            all.extend(self.recycled().into_iter().filter(|c| c.sacrificed.is_empty()).map(|c| self.at_once(c)));
+            all.extend(self.new_area().into_iter().filter(|c| c.rung == Rung::Appended).map(|c| self.at_once(c)));
+            return all;
         }
         all.extend(self.in_slack());
         all.extend(self.recycled());
-        all.extend(self.new_area(false));
+        all.extend(self.new_area());
         all
+    }
+
+    /// The same place for a file that is changed where it lies: whatever changes moves.
+    fn at_once(&self, choice: Choice) -> Choice {
+        Choice { moves_dynamic: self.dynamic_changes(), moves_interpreter: self.interpreter_changes(), at_once: true, ..choice }
+    }
+
+    /// Padding that nothing covers, and what is behind the end, but for the area.
+    fn spare(&self, area: Option<Area>) -> Vec<Range<u64>> {
+        let taken = area.map_or(0..0, |a| a.at..a.at.saturating_add(a.room));
+        let mut free: Vec<Range<u64>> = self.space.gaps();
+        free.retain(|gap| (gap.end <= taken.start || taken.end <= gap.start) && self.view.image.is_zero(gap.clone()));
+        if matches!(self.payload, None | Some(FoundBy::Start | FoundBy::Loaded)) && !taken.contains(&self.behind.start) {
+            free.push(self.behind.clone());
+        }
+        free
     }
 
     fn choice(&self, rung: Rung, area: Option<Area>, table: TablePlan) -> Choice {
@@ -98,7 +116,8 @@ impl Ground<'_> {
             table,
             moves_dynamic: !self.dynamic_fits(),
             moves_interpreter: !self.interpreter_fits(),
-            moves_sections: false,
+            at_once: false,
+            spare: self.spare(area),
             sacrificed: Vec::new(),
         }
     }
@@ -223,18 +242,14 @@ impl Ground<'_> {
         all
     }
 
-    /// A new load behind the end, or before what lies behind the program. `at_once`: so that one page
-    /// makes it true.
-    fn new_area(&self, at_once: bool) -> Vec<Choice> {
+    /// A new load behind the end, or before what lies behind the program.
+    fn new_area(&self) -> Vec<Choice> {
         let (rung, at) = match self.payload {
             None | Some(FoundBy::Loaded) => (Rung::Appended, self.behind.start),
             Some(FoundBy::Start | FoundBy::AfterSectionHeaders) => (Rung::Appended, self.behind.start),
             Some(FoundBy::End) => (Rung::Inserted, self.space.end()),
             Some(FoundBy::Both | FoundBy::Unknown) => (Rung::Doubled, self.behind.start),
         };
-        if at_once && rung != Rung::Appended {
-            return Vec::new();
-        }
         let Some(at) = at.checked_next_multiple_of(8) else { return Vec::new() };
         let room = if rung == Rung::Inserted { u64::MAX >> 1 } else { self.behind.end.saturating_sub(at) };
         let mut areas: Vec<Area> = self.area(at, room).into_iter().collect();
@@ -254,16 +269,7 @@ impl Ground<'_> {
                 if n > 0 && table.place != TablePlace::Area {
                     continue;
                 }
-                let choice = self.choice(rung, Some(area), table);
-                choices.push(match at_once {
-                    false => choice,
-                    true => Choice {
-                        moves_dynamic: self.dynamic_changes(),
-                        moves_interpreter: self.interpreter_changes(),
-                        moves_sections: true,
-                        ..choice
-                    },
-                });
+                choices.push(self.choice(rung, Some(area), table));
             }
         }
         // A note that goes is worse than a hole in the file.

@@ -1,12 +1,12 @@
 //! What an edit remembers inside the file, so that it can be undone and so that the next edit starts
 //! from the original again and leaves nothing of this one behind.
 //!
-//! A record is `MAGIC`, the payload's length (4 bytes), its CRC-32 (4 bytes) and the payload: numbers
-//! in LEB128 of the original length, the new length, what was inserted (offset, length), the rung, how the payload
+//! A record is `MAGIC`, the payload's length (4 bytes), its CRC-32 (4 bytes), the payload and the length
+//! of all this (4 bytes). The payload: numbers in LEB128 of the original length, the new length, what was inserted (offset, length), the rung, how the payload
 //! is found, the CRC-32 of what is now at the changed places, and for each changed place its distance
 //! from the end of the last one, its length times four plus its [`Kind`], and the original bytes unless
 //! they were zeros. It stands at the first multiple of eight behind a `PT_LOAD`, behind
-//! the section headers or behind everything the headers cover. A file that changed since is not undone:
+//! the section headers or behind everything the headers cover, or ends where the file does. A file that changed since is not undone:
 //! the lengths or the CRC tell.
 
 use crate::elf::Elf;
@@ -65,8 +65,10 @@ pub(crate) struct Record {
     pub(crate) now: u32,
 }
 
-/// How much of `size` is taken by a record of a payload of `size` bytes.
+/// What stands before the payload, in bytes.
 const FRAME: usize = 16;
+/// What stands behind it.
+const FOOT: usize = 4;
 
 impl Record {
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -89,6 +91,7 @@ impl Record {
         out.extend((payload.len() as u32).to_le_bytes());
         out.extend(crc32fast::hash(&payload).to_le_bytes());
         out.extend(payload);
+        out.extend(((out.len() + FOOT) as u32).to_le_bytes());
         out
     }
 
@@ -130,7 +133,9 @@ impl Record {
     pub(crate) fn find(base: &[u8], elf: &Elf) -> Option<(Record, Range<u64>)> {
         let image = Image::of(base);
         let ends = elf.loads().map(|s| s.range().end).chain([elf.section_table().end, crate::space::covered_end(elf)]);
-        ends.filter_map(|end| end.checked_next_multiple_of(ALIGNMENT)).find_map(|start| {
+        let starts = ends.filter_map(|end| end.checked_next_multiple_of(ALIGNMENT));
+        let last = base.last_chunk::<FOOT>().map(|foot| (base.len() as u64).wrapping_sub(u32::from_le_bytes(*foot).into()));
+        starts.chain(last).find_map(|start| {
             let frame = image.get(start, FRAME as u64)?;
             if frame.get(..8)? != MAGIC {
                 return None;
@@ -143,7 +148,7 @@ impl Record {
             }
             let record = Record::decode(&payload)?;
             let whole = record.new_len == base.len() as u64 && record.checksum(base)? == record.now;
-            whole.then_some((record, start..start + FRAME as u64 + size))
+            whole.then_some((record, start..start + (FRAME + FOOT) as u64 + size))
         })
     }
 

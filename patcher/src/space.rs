@@ -56,11 +56,24 @@ impl Space {
         self.used = left;
     }
 
+    /// Both together.
+    pub(crate) fn and(mut self, other: &Space) -> Space {
+        other.used.iter().for_each(|range| self.occupy(range.clone()));
+        self
+    }
+
     /// Adds `range` to what is spoken for.
     pub(crate) fn occupy(&mut self, range: Range<u64>) {
-        self.release(&range);
         self.used.push(range);
         self.used.sort_by_key(|r| r.start);
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for range in self.used.drain(..) {
+            match joined.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => joined.push(range),
+            }
+        }
+        self.used = joined;
     }
 
     /// The free bytes from `at` on, up to the next that are spoken for; nothing behind the end.

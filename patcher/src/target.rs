@@ -37,8 +37,11 @@ pub(crate) struct Choice {
     pub(crate) table: TablePlan,
     pub(crate) moves_dynamic: bool,
     pub(crate) moves_interpreter: bool,
-    /// Whether changed section headers go to a copy of their table in the area.
-    pub(crate) moves_sections: bool,
+    /// Whether nothing that is read now may change but what one page holds: then section headers that
+    /// change go to a copy of their table.
+    pub(crate) at_once: bool,
+    /// Free stretches for what is not loaded and does not fit behind the area.
+    pub(crate) spare: Vec<Range<u64>>,
     /// Sections whose bytes are taken.
     pub(crate) sacrificed: Vec<usize>,
 }
@@ -67,7 +70,7 @@ pub(crate) struct Piece {
 pub(crate) struct Target {
     pub(crate) pieces: Vec<Piece>,
     pub(crate) segments: Vec<Segment>,
-    /// Behind everything that is new; 0 if nothing came behind.
+    /// Behind everything that is written.
     pub(crate) end: u64,
 }
 
@@ -81,7 +84,7 @@ impl Cursor {
     fn take(&mut self, size: u64, align: u64) -> Result<(u64, u64), Error> {
         let lost = || Error::Refused { reason: "the new bytes do not fit".into() };
         let at = self.at.checked_next_multiple_of(align.max(1)).ok_or_else(lost)?;
-        self.at = at.checked_add(size).filter(|end| end - self.area.at <= self.area.room).ok_or_else(lost)?;
+        self.at = at.checked_add(size).filter(|end| end.checked_sub(self.area.at).is_some_and(|used| used <= self.area.room)).ok_or_else(lost)?;
         Ok((at, self.area.vaddr + (at - self.area.at)))
     }
 }
@@ -101,6 +104,7 @@ struct Build<'b> {
     segments: Vec<Segment>,
     sections: Vec<Section>,
     moved: Vec<Moved>,
+    spare: Vec<Range<u64>>,
 }
 
 /// Builds the file.
@@ -109,7 +113,7 @@ struct Build<'b> {
 /// [`Error::Refused`] if something does not fit.
 pub(crate) fn build(view: &View<'_>, content: &Content, outside: &Outside, choice: &Choice) -> Result<Target, Error> {
     let (segments, sections) = (view.elf.segments.clone(), view.elf.sections.clone());
-    let mut build = Build { view, choice, pieces: Vec::new(), segments, sections, moved: Vec::new() };
+    let mut build = Build { view, choice, pieces: Vec::new(), segments, sections, moved: Vec::new(), spare: choice.spare.clone() };
     build.run(content, outside)
 }
 
@@ -170,7 +174,7 @@ impl Build<'_> {
                 piece.phase = Phase::After;
             }
         }
-        let end = if self.choice.area.is_some_and(|a| a.extends.is_none()) { cursor.at } else { 0 };
+        let end = self.pieces.iter().map(|p| p.offset + p.new.len() as u64).max().unwrap_or_default();
         Ok(Target { pieces: std::mem::take(&mut self.pieces), segments: self.segments.clone(), end })
     }
 
@@ -192,7 +196,8 @@ impl Build<'_> {
     fn dynamic(&mut self, content: &Content, cursor: &mut Cursor) -> Result<(), Error> {
         let Some(dynamic) = self.view.dynamic.as_ref().filter(|_| self.choice.moves_dynamic) else { return Ok(()) };
         let each = self.view.elf.header.codec.dyn_size() as u64;
-        let size = (content.entries.len() as u64 + 1) * each;
+        // As long as it was, for symbols that know its size.
+        let size = (content.entries.len() + 1).max(dynamic.room) as u64 * each;
         let (to, vaddr) = cursor.take(size, 8)?;
         let from = dynamic.place.clone();
         for segment in self.segments.iter_mut().filter(|s| s.p_type == PT_DYNAMIC.0) {
@@ -224,7 +229,7 @@ impl Build<'_> {
             };
             entries.push(Dyn { tag: entry.tag, value });
         }
-        let rows = if moved.is_some() { entries.len() + 1 } else { dynamic.entries.len().max(entries.len()) + 1 };
+        let rows = if moved.is_some() { (entries.len() + 1).max(dynamic.room) } else { dynamic.entries.len().max(entries.len()) + 1 };
         if moved.is_none() && rows > dynamic.room {
             return Err(Error::Refused { reason: "the dynamic section has no room for another entry".into() });
         }
@@ -416,15 +421,15 @@ impl Build<'_> {
             names.extend(note::SECTION);
             names.push(0);
             let size = names.len() as u64;
-            let (to, _) = cursor.take(size, 1)?;
+            let to = self.unloaded(cursor, size)?;
             if let Some(section) = self.sections.get_mut(index) {
                 (section.offset, section.size) = (to, size);
             }
             self.put(to, names, Phase::Fresh, "section names");
         }
-        if self.choice.moves_sections || self.sections.len() > elf.sections.len() {
+        if self.choice.at_once || self.sections.len() > elf.sections.len() {
             let bytes: Vec<u8> = self.sections.iter().flat_map(|s| codec.put_section(s)).collect();
-            let (to, _) = cursor.take(bytes.len() as u64, 8)?;
+            let to = self.unloaded(cursor, bytes.len() as u64)?;
             self.put(to, bytes, Phase::Fresh, "section headers");
             return Ok(to);
         }
@@ -436,13 +441,26 @@ impl Build<'_> {
         Ok(elf.header.sections_at)
     }
 
+    /// A place for bytes that only tools read: behind the area, or in another free stretch.
+    fn unloaded(&mut self, cursor: &mut Cursor, size: u64) -> Result<u64, Error> {
+        if let Ok((to, _)) = cursor.take(size, 8) {
+            return Ok(to);
+        }
+        let spare = |free: &Range<u64>| {
+            let at = free.start.checked_next_multiple_of(8)?;
+            (at.checked_add(size)? <= free.end).then_some(at)
+        };
+        let at = self.spare.iter().find_map(spare).ok_or_else(|| Error::Refused { reason: "the section headers have no room".into() })?;
+        self.spare = self.spare.iter().map(|free| if free.contains(&at) { at + size..free.end } else { free.clone() }).collect();
+        Ok(at)
+    }
+
     /// Symbols that stand for a section that moved, or for the dynamic section, follow it: only
     /// tools read them, but those complain.
     fn symbols(&mut self) -> Result<(), Error> {
         const SHT_SYMTAB: u32 = 2;
-        const STT_SECTION: u8 = 3;
         let codec = self.view.elf.header.codec;
-        let (each, value_at, info_at, index_at) = if codec.is_64 { (24usize, 8usize, 4usize, 6usize) } else { (16, 4, 12, 14) };
+        let (each, value_at, index_at) = if codec.is_64 { (24usize, 8usize, 6usize) } else { (16, 4, 14) };
         let moved: Vec<(usize, u64, u64)> = self
             .view
             .elf
@@ -461,8 +479,7 @@ impl Build<'_> {
                 let index = codec.number(symbol.get(index_at..index_at + 2).unwrap_or_default()) as usize;
                 let Some((_, old, new)) = moved.iter().find(|(i, _, _)| *i == index) else { continue };
                 let value = codec.number(symbol.get(value_at..value_at + codec.word()).unwrap_or_default());
-                let kind = symbol.get(info_at).map_or(0, |info| info & 0xf);
-                if value == *old && (kind == STT_SECTION || kind == 1) {
+                if value == *old {
                     let at = table.offset + (n * each + value_at) as u64;
                     self.put(at, codec.address(*new), Phase::After, "symbol of a section that moved");
                 }

@@ -34,7 +34,7 @@ pub fn in_place(source: &Source, plan: &Plan, settings: &Settings) -> Result<Don
     if let Some(reason) = work.unfit_in_place() {
         return Err(CommitError::Unfit { path: source.path().to_owned(), reason });
     }
-    let file = open(source)?;
+    let (file, unasked) = open(source)?;
     let privileges = Privileges::of(source, &file)?;
     let patch = Patch { source, work, file, privileges, durable: settings.durable };
     let mut lost = patch.commit()?;
@@ -43,11 +43,12 @@ pub fn in_place(source: &Source, plan: &Plan, settings: &Settings) -> Result<Don
     {
         lost.push(Lost::Times { cause: e.to_string() });
     }
-    Ok(Done { path: source.path().to_owned(), how: How::InPlace, len: patch.work.new_len(), links_broken: 0, lost })
+    Ok(Done { path: source.path().to_owned(), how: How::InPlace, len: patch.work.new_len(), links_broken: 0, lost, unasked })
 }
 
 /// Opens the file for writing if nobody can see it change: neither a process that uses it nor another writer of ours.
-fn open(source: &Source) -> Result<File, CommitError> {
+/// Also, how many processes could not be asked.
+fn open(source: &Source) -> Result<(File, usize), CommitError> {
     let path = source.path();
     let in_use = |users| CommitError::InUse { path: path.to_owned(), users };
     let file = match sys::open_to_write(path) {
@@ -64,7 +65,7 @@ fn open(source: &Source) -> Result<File, CommitError> {
         return Err(CommitError::Changed { path: path.to_owned() });
     }
     let users = users::of(&source.stamp(), path);
-    if users.list.is_empty() { Ok(file) } else { Err(in_use(users)) }
+    if users.list.is_empty() { Ok((file, users.unreadable)) } else { Err(in_use(users)) }
 }
 
 /// One change in place, and what is needed to undo it.

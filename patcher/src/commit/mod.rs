@@ -82,11 +82,13 @@ pub struct Done {
     pub links_broken: u64,
     /// What the new file does not have of the old one.
     pub lost: Vec<Lost>,
+    /// In place: how many processes of other users could not be asked whether they have the file mapped.
+    pub unasked: usize,
 }
 
 impl Done {
     fn unchanged(source: &Source) -> Done {
-        Done { path: source.path().to_owned(), how: How::Unchanged, len: source.len(), links_broken: 0, lost: Vec::new() }
+        Done { path: source.path().to_owned(), how: How::Unchanged, len: source.len(), links_broken: 0, lost: Vec::new(), unasked: 0 }
     }
 }
 
@@ -103,7 +105,7 @@ pub enum How {
     Written(Transfer),
 }
 
-/// Something of the old file that could not be kept. None of it was avoidable by the caller's rights.
+/// Something of the old file that was not kept: the system, or the caller's rights, did not allow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lost {

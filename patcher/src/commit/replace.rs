@@ -92,7 +92,7 @@ impl Staged {
         }
         let links_broken = if same { source.other_names() } else { 0 };
         let how = if same { How::Replaced(transfer) } else { How::Written(transfer) };
-        Ok(Staged { temporary, done: Done { path: target, how, len: work.new_len(), links_broken, lost } })
+        Ok(Staged { temporary, done: Done { path: target, how, len: work.new_len(), links_broken, lost, unasked: 0 } })
     }
 
     pub(super) fn target(&self) -> &Path {

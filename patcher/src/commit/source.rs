@@ -63,6 +63,9 @@ impl Source {
     /// [`CommitError::NotRegular`]; [`CommitError::Io`] if it cannot be found, read or mapped.
     pub fn open(path: &Path) -> Result<Source, CommitError> {
         let real = followed(path).map_err(CommitError::io("following", path))?;
+        // Before it is opened: opening a device can do something. And again after: it may be another file by then.
+        let named = std::fs::symlink_metadata(&real).map_err(CommitError::io("looking at", &real))?;
+        regular(&real, &named)?;
         let file = sys::open_to_read(&real).map_err(CommitError::io("opening", &real))?;
         let meta = file.metadata().map_err(CommitError::io("looking at", &real))?;
         regular(&real, &meta)?;
