@@ -11,14 +11,28 @@ mod entry;
 mod environment;
 mod failure;
 mod inspect;
+mod patchelf;
 mod progress;
 mod run;
 mod store_command;
 
 use std::ffi::OsString;
 
+/// The words for the drop-in `patchelf`: all of them if that is the name this was started under, those from
+/// the second on for `xeno patchelf`, which tries it without a link.
+fn multi_call(words: &[OsString]) -> Option<&[OsString]> {
+    match words {
+        [own, ..] if patchelf::is_meant(own) => Some(words),
+        [_, name, ..] if name == "patchelf" => words.get(1..),
+        _ => None,
+    }
+}
+
 /// Parses the words and does what they say; the result is the exit status.
 fn real_main(words: Vec<OsString>) -> u8 {
+    if let Some(words) = multi_call(&words) {
+        return patchelf::main(words);
+    }
     environment::start_logging();
     let command = match args::parse(words) {
         Ok(command) => command,

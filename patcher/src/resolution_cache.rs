@@ -31,6 +31,8 @@ pub trait Probe {
     fn readable(&self, path: &Path) -> bool;
     /// Whether there is anything at the path.
     fn exists(&self, path: &Path) -> bool;
+    /// Whether there is a directory at the path.
+    fn is_directory(&self, path: &Path) -> bool;
 }
 
 /// The file system of this machine.
@@ -46,12 +48,17 @@ impl Probe for ThisMachine {
     fn exists(&self, path: &Path) -> bool {
         path.exists()
     }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
 }
 
 /// The descriptor for a file that needs these libraries and searches this run path: pairs of
 /// NUL-terminated texts (needed name, places joined by colons), sorted by name, and a NUL. A place is
 /// `=` and the path of a file that is there, or `?` and a directory in which the loader must look
-/// itself: a relative or empty one, one with a `$` token, one with a `glibc-hwcaps` below it. Needed
+/// itself: a relative or empty one, one with a `$` token, one that does not exist yet, one with a
+/// `glibc-hwcaps` below it. Needed
 /// names with a slash are not searched for and not listed.
 ///
 /// # Errors
@@ -64,9 +71,11 @@ pub fn descriptor(needed: &[&[u8]], run_path: &[u8], probe: &impl Probe) -> Resu
     let searched: Vec<&[u8]> = needed.iter().copied().filter(|name| !name.contains(&b'/')).collect();
     let mut places: BTreeMap<&[u8], Vec<Vec<u8>>> = BTreeMap::new();
     for directory in entries(run_path) {
+        let here = Path::new(OsStr::from_bytes(directory));
         let at_start = !directory.starts_with(b"/")
             || directory.contains(&b'$')
-            || probe.exists(Path::new(OsStr::from_bytes(&[directory, b"/glibc-hwcaps"].concat())));
+            || !probe.is_directory(here)
+            || probe.exists(&here.join("glibc-hwcaps"));
         for name in &searched {
             if at_start {
                 places.entry(name).or_default().push([b"?", directory].concat());

@@ -121,8 +121,8 @@ fn the_cache_names_each_library_with_its_places_in_the_order_of_the_run_path() {
 fn what_only_the_loader_can_resolve_is_a_hint_in_its_place() {
     let root = tree(&[("a/libone.so", Vec::new()), ("h/glibc-hwcaps/x", Vec::new()), ("h/libone.so", Vec::new())]);
     assert_eq!(
-        cached(root.path(), "$ORIGIN:ROOT/h::ROOT/a:lib:ROOT/$LIB", &["libone.so", "/abs/libtwo.so"]),
-        Ok("libone.so|?$ORIGIN:?ROOT/h:?:=ROOT/a/libone.so:?lib:?ROOT/$LIB||".to_owned())
+        cached(root.path(), "$ORIGIN:ROOT/h::ROOT/a:lib:ROOT/$LIB:ROOT/none:ROOT/a/libone.so", &["libone.so", "/abs/libtwo.so"]),
+        Ok("libone.so|?$ORIGIN:?ROOT/h:?:=ROOT/a/libone.so:?lib:?ROOT/$LIB:?ROOT/none:?ROOT/a/libone.so||".to_owned())
     );
 }
 

@@ -57,7 +57,7 @@ impl GnuHeader {
 /// [`Error::Symbols`] for a table whose parts do not fit its header.
 pub(super) fn rebuild_gnu(table: &mut Table<'_>, names: &[Cow<'_, [u8]>]) -> Result<Option<Vec<usize>>, Error> {
     let words = table.words;
-    let header = GnuHeader::read(words, &table.new).ok_or_else(|| unable("the header of DT_GNU_HASH is out of range"))?;
+    let header = GnuHeader::read(words, &table.new).ok_or_else(|| unable("DT_GNU_HASH: hash table header out of range"))?;
     let chains = (table.new.len() - header.chains_at) / 4;
     if chains == 0 {
         // No symbol is in it, and what it says the first one is means nothing.

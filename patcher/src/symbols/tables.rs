@@ -246,14 +246,14 @@ impl<'a> Dynamic<'a> {
         let size = count(0)
             .filter(|buckets| *buckets > 0)
             .and_then(|buckets| buckets.checked_add(count(1)?)?.checked_add(2)?.checked_mul(entry))
-            .ok_or_else(|| unable("the header of DT_HASH is out of range"))?;
+            .ok_or_else(|| unable("DT_HASH: hash table header out of range"))?;
         self.table(DT_HASH, size, WHAT)
     }
 
     /// `DT_GNU_HASH`, whole: its length follows from the chain that ends last.
     pub(super) fn gnu_hash(&self) -> Result<Option<Table<'a>>, Error> {
         let Some(address) = self.value(DT_GNU_HASH) else { return Ok(None) };
-        let out_of_range = || unable("the header of DT_GNU_HASH is out of range");
+        let out_of_range = || unable("DT_GNU_HASH: hash table header out of range");
         let (offset, room) = self.place(address).ok_or_else(out_of_range)?;
         let rest = self.file.get(offset..).and_then(|rest| rest.get(..room)).ok_or_else(out_of_range)?;
         let header = GnuHeader::read(self.words, rest).ok_or_else(out_of_range)?;
@@ -278,7 +278,7 @@ impl<'a> Dynamic<'a> {
         if let Some(table) = hash {
             let entry = self.hash_entry();
             let count = self.words.get(table.old, entry, entry).and_then(|count| usize::try_from(count).ok());
-            return count.ok_or_else(|| unable("the header of DT_HASH is out of range"));
+            return count.ok_or_else(|| unable("DT_HASH: hash table header out of range"));
         }
         if let Some(table) = gnu_hash
             && let Some(header) = GnuHeader::read(self.words, table.old)
