@@ -44,6 +44,10 @@ const fn footer(name: &'static str, flags: &'static str) -> Row {
     Row { source: "footer.c", after: After::Footer, ..row(name, flags) }
 }
 
+const fn library(name: &'static str, flags: &'static str) -> Row {
+    Row { source: "foreign-library.c", ..row(name, flags) }
+}
+
 /// The i686 compiler is a cross compiler; its libraries are named by the program itself.
 const fn narrow(name: &'static str, flags: &'static str) -> Row {
     Row { compiler: "i686-linux-gnu-gcc", ..row(name, flags) }
@@ -51,7 +55,8 @@ const fn narrow(name: &'static str, flags: &'static str) -> Row {
 
 const NARROW: &[&str] = &["-Wl,--dynamic-linker=/usr/i686-linux-gnu/lib/ld-linux.so.2", "-Wl,-rpath,/usr/i686-linux-gnu/lib"];
 
-/// `PIE` and `FIX` stand for the flags of a movable program and of one at a fixed address.
+/// `PIE` and `FIX` stand for the flags of a movable program and of one at a fixed address, `LIB` for a
+/// library's.
 const ROWS: &[Row] = &[
     row("c-bfd-pie", "-fuse-ld=bfd PIE"),
     row("c-bfd-nopie", "-fuse-ld=bfd FIX"),
@@ -105,6 +110,13 @@ const ROWS: &[Row] = &[
     then(After::Overlay, row("c-overlay-nopie", "FIX")),
     footer("footer-pie", "PIE"),
     footer("footer-nopie", "FIX"),
+    library("lib-bfd", "-fuse-ld=bfd LIB"),
+    library("lib-gold", "-fuse-ld=gold LIB"),
+    library("lib-lld", "-fuse-ld=lld LIB"),
+    library("lib-mold", "-fuse-ld=mold LIB"),
+    library("lib-maxpage64k", "LIB -Wl,-z,max-page-size=0x10000"),
+    library("lib-runpath", "LIB -Wl,-rpath,$ORIGIN -Wl,--enable-new-dtags"),
+    then(After::NoSections, library("lib-nosht", "LIB")),
     narrow("c-m32-pie", "PIE"),
     narrow("c-m32-nopie", "FIX"),
     row("c-static", "-static FIX"),
@@ -129,22 +141,27 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     ROWS.iter().map(|row| row.name)
 }
 
-/// Builds one row into a directory of its own below `directory`.
-pub(super) fn build(name: &str, directory: &Path) -> Result<Subject> {
+/// Builds one row into a directory of its own below `directory`; `opener` tries libraries.
+pub(super) fn build(name: &str, directory: &Path, opener: &Path) -> Result<Subject> {
     let row = ROWS.iter().find(|row| row.name == name).with_context(|| format!("no row is called {name}"))?;
     let place = directory.join(name);
     fs::create_dir_all(&place).with_context(|| format!("create {}", place.display()))?;
     let file = place.join(name);
     compile(row, &file)?;
+    let mut subject = Subject::alone(name, &place);
+    if row.flags.split_whitespace().any(|word| word == "LIB") {
+        subject.runner.push(opener.into());
+        subject.arguments.push("library".to_owned());
+    }
     let mut bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
     match row.after {
-        After::Nothing => return Ok(Subject::alone(name, &place)),
+        After::Nothing => return Ok(subject),
         After::NoSections => without_sections(&mut bytes)?,
         After::Overlay => bytes.extend(noise(100_000)),
         After::Footer => append_footer(&mut bytes),
     }
     fs::write(&file, bytes).with_context(|| format!("write {}", file.display()))?;
-    Ok(Subject::alone(name, &place))
+    Ok(subject)
 }
 
 fn compile(row: &Row, file: &Path) -> Result<()> {
@@ -153,6 +170,7 @@ fn compile(row: &Row, file: &Path) -> Result<()> {
     for word in row.flags.split_whitespace() {
         match word {
             "PIE" => command.args(["-pie", "-fPIE"]),
+            "LIB" => command.args(["-shared", "-fPIC", "-Wl,-soname,liblibrary.so.1"]),
             "FIX" => command.args(["-no-pie", "-fno-pie"]),
             word => command.arg(word),
         };

@@ -128,7 +128,7 @@ impl Place<'_> {
     /// A row that cannot even be tried has failed, and the others are tried all the same.
     fn trial(&self, job: Job<'_>) -> Verdict {
         let (name, subject) = match job {
-            Job::Made(name) => (name, matrix::build(name, self.work)),
+            Job::Made(name) => (name, matrix::build(name, self.work, &self.opener)),
             Job::Payload(payload) => (payload.name, payload::build(payload, self.cache)),
             Job::Real(row) => (row.name.as_str(), Ok(self.real(row))),
         };
