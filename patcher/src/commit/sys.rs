@@ -204,9 +204,12 @@ pub(super) fn set_attribute(file: &File, name: &[u8], value: &[u8]) -> io::Resul
     Ok(retry_on_intr(|| fs::fsetxattr(file, name, value, XattrFlags::empty()))?)
 }
 
-/// fremovexattr(2).
+/// fremovexattr(2); it is no error if it is gone (XFS shows an ACL under two names, and both go at once).
 pub(super) fn remove_attribute(file: &File, name: &[u8]) -> io::Result<()> {
-    Ok(retry_on_intr(|| fs::fremovexattr(file, name))?)
+    match retry_on_intr(|| fs::fremovexattr(file, name)) {
+        Ok(()) | Err(Errno::NODATA) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// flock(2) without waiting: `false` if another open file of this inode holds it. File systems
