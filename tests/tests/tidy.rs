@@ -23,6 +23,7 @@ const WRITES: &[(&str, &str)] = &[
     ("store/src/cache.rs", "makes the directory of a kind of cache entry"),
     ("fhs-env/src/sys.rs", "fills the private root's tmpfs"),
     ("patcher/src/commit/sys.rs", "replaces files, and changes them in place where a plan allows it"),
+    ("cli/src/patchelf/stream.rs", "writes into a device or pipe that was named as the output"),
 ];
 
 /// The one file that may open a connection.

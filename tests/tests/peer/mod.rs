@@ -29,6 +29,35 @@ pub struct Outcome {
     pub file: String,
 }
 
+/// The status of a process that a signal ended.
+pub const KILLED: i32 = -1;
+
+/// Fails with the lines that differ.
+#[track_caller]
+pub fn same(ours: &Outcome, theirs: &Outcome, what: &str) {
+    let lines = |one: &Outcome| -> Vec<String> {
+        let parts = [
+            ("status", one.status.to_string()),
+            ("stdout", one.stdout.clone()),
+            ("stderr", one.stderr.clone()),
+            ("file", one.file.clone()),
+        ];
+        parts.iter().flat_map(|(name, text)| text.lines().map(move |line| format!("{name}: {line}"))).collect()
+    };
+    let (own, other) = (lines(ours), lines(theirs));
+    let mut difference = String::new();
+    for (sign, here, there) in [("ours  ", &own, &other), ("0.19.3", &other, &own)] {
+        for line in here.iter().filter(|line| !there.contains(line)) {
+            writeln!(difference, "{sign} | {line}").unwrap();
+        }
+    }
+    assert!(
+        ours == theirs,
+        "{what}\n{}",
+        if difference.is_empty() { format!("the order differs:\n{ours:#?}\n{theirs:#?}") } else { difference }
+    );
+}
+
 /// Both of them; skips where one is missing.
 pub fn both() -> Option<Both> {
     let theirs = xeno_tests::peer("patchelf")?;
@@ -55,11 +84,11 @@ impl Both {
         command(&self.ours)
     }
 
-    /// A new directory with `theirs/app` and `ours/app`, each with a file `value`.
+    /// A new directory with `peer/app` and `xeno/app`, each with a file `value`.
     pub fn place(&self, fixture: &Fixture) -> PathBuf {
         self.count.set(self.count.get() + 1);
         let place = self.room.path().join(self.count.get().to_string());
-        for side in ["theirs", "ours"] {
+        for side in ["peer", "xeno"] {
             let directory = place.join(side);
             fs::create_dir_all(&directory).unwrap();
             fs::write(directory.join("app"), &fixture.bytes).unwrap();
@@ -69,8 +98,8 @@ impl Both {
     }
 
     fn sides(&self, place: &Path, mut each: impl FnMut(&Path, &dyn Fn() -> Command) -> Outcome) -> (Outcome, Outcome) {
-        let theirs = each(&place.join("theirs"), &|| self.theirs());
-        let ours = each(&place.join("ours"), &|| self.ours());
+        let theirs = each(&place.join("peer"), &|| self.theirs());
+        let ours = each(&place.join("xeno"), &|| self.ours());
         (theirs, ours)
     }
 
@@ -149,7 +178,7 @@ fn command(program: &Path) -> Command {
 
 fn outcome(done: &Output, directory: &Path, file: String) -> Outcome {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(directory.to_str().unwrap(), "DIR");
-    Outcome { status: done.status.code().unwrap_or(-1), stdout: text(&done.stdout), stderr: text(&done.stderr), file }
+    Outcome { status: done.status.code().unwrap_or(KILLED), stdout: text(&done.stdout), stderr: text(&done.stderr), file }
 }
 
 /// What readelf says of a file as far as both must agree: no addresses, offsets or sizes.
@@ -179,7 +208,9 @@ fn said(path: &Path, name: &str) -> String {
     symbols.sort();
     out += &symbols.join("\n");
     let notes = run(&["-n", "-W"]);
-    out.extend(notes.lines().filter(|line| line.contains("NixOS")).map(|line| format!("\n{}", line.trim())));
+    out.extend(
+        notes.lines().filter(|line| line.contains("NixOS")).map(|line| format!("\n{}", line.split("description").next().unwrap().trim())),
+    );
     out += &run(&["-p", ".note.nixos.ldcache"])
         .lines()
         .filter(|line| line.contains('=') || line.contains('?'))
