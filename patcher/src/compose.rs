@@ -1,11 +1,12 @@
 //! From the new file as it differs from the original to a plan for the file as it is, with the record
 //! that lets it be undone. Chooses no places but the record's.
 
+use crate::elf::Elf;
 use crate::error::Error;
 use crate::image::{Image, Inserted};
 use crate::payload::FoundBy;
 use crate::plan::{Copied, FileOffset, Phase, Plan, Rung, Write};
-use crate::record::{ALIGNMENT, Changed, Kind, Record};
+use crate::record::{ALIGNMENT, Changed, Kind, Record, seal};
 use crate::space::Space;
 use crate::target::{Choice, Piece, Target};
 use crate::view::View;
@@ -65,7 +66,7 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
         inserted: None,
         rung: choice.rung,
         found_by: FOUND_BY.iter().position(|f| *f == files.payload).unwrap_or_default() as u8,
-        now: checksum(&changed, &pieces),
+        now: 0,
         changed,
     };
     let finish = |end: u64| -> (u64, Option<Inserted>) {
@@ -79,9 +80,12 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
             _ => (end, None),
         }
     };
-    let mut own = None;
     if undo {
-        let own_place = record_place(files, taken, &pieces, choice, at, end, &record)?;
+        let mut edited = files.original.image.clone().sized(end);
+        pieces.iter().for_each(|p| edited.put(p.offset, p.new.clone()));
+        let elf = Elf::read(&edited)?;
+        record.now = seal(&edited, &elf, &record.changed).unwrap_or_default();
+        let own_place = record_place(files, taken, &edited, &elf, choice, at, &record);
         match own_place {
             None => remarks.push("this edit cannot be undone: there is no room for its record that a payload does not need".into()),
             Some(start) => {
@@ -95,7 +99,6 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
                 }
                 let bytes = record.encode();
                 end = end.max(start + bytes.len() as u64);
-                own = Some(start..start + bytes.len() as u64);
                 let why = "what undoes this edit".into();
                 pieces.push(Piece { offset: start, new: bytes, phase: Phase::Fresh, kind: Kind::Structure, why });
             }
@@ -108,7 +111,8 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
     let mut image = files.original.image.clone().sized(image_len);
     if let Some(at) = at {
         // Alignment between the new bytes.
-        zeros(&mut pieces, at.min(original_len.max(overlay.start))..end, &own);
+        let from = if choice.at_once { at } else { at.min(original_len.max(overlay.start)) };
+        zeros(&mut pieces, from..end);
     }
     pieces.iter().for_each(|p| image.put(p.offset, p.new.clone()));
     restore(files, &mut pieces, inserted.map_or(original_len, |i| i.at));
@@ -136,6 +140,7 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
         copies,
         writes,
         rung: choice.rung,
+        at_once: choice.at_once || choice.rung == Rung::InPlace,
         before: files.current.segments().to_vec(),
         after: target.segments,
         remarks,
@@ -179,8 +184,7 @@ fn disjoint(pieces: Vec<Piece>) -> Vec<Piece> {
 }
 
 /// Fills what no piece covers in `range` with zeros.
-fn zeros(pieces: &mut Vec<Piece>, range: Range<u64>, own: &Option<Range<u64>>) {
-    let _ = own;
+fn zeros(pieces: &mut Vec<Piece>, range: Range<u64>) {
     let mut at = range.start;
     let mut fill = Vec::new();
     for piece in pieces.iter().filter(|p| p.offset + p.new.len() as u64 > range.start && p.offset < range.end) {
@@ -222,48 +226,26 @@ fn changes(files: &Files<'_>, pieces: &[Piece], at: Option<u64>) -> Result<Vec<C
     Ok(all)
 }
 
-/// CRC-32 of what the pieces put where the original is changed.
-fn checksum(changed: &[Changed], pieces: &[Piece]) -> u32 {
-    let mut hash = crc32fast::Hasher::new();
-    for c in changed {
-        let piece = pieces.iter().find(|p| p.offset <= c.offset && c.offset < p.offset + p.new.len() as u64);
-        let bytes = piece.and_then(|p| p.new.get((c.offset - p.offset) as usize..)?.get(..c.old.len()));
-        hash.update(bytes.unwrap_or_default());
-    }
-    hash.finalize()
-}
-
 /// Where the record may stand: behind the new bytes, in padding behind a load, or behind the end.
-fn record_place(
-    files: &Files<'_>,
-    taken: &Space,
-    pieces: &[Piece],
-    choice: &Choice,
-    at: Option<u64>,
-    end: u64,
-    record: &Record,
-) -> Result<Option<u64>, Error> {
-    if at.is_some() {
-        let start = end.next_multiple_of(ALIGNMENT);
-        let room = choice.area.map_or(0, |a| a.at.saturating_add(a.room));
-        return Ok((start + record.encode().len() as u64 + 32 <= room).then_some(start));
-    }
-    let mut image = files.original.image.clone().sized(end);
-    pieces.iter().for_each(|p| image.put(p.offset, p.new.clone()));
-    let elf = crate::elf::Elf::read(&image)?;
-    let space = Space::of(&elf).and(taken);
+fn record_place(files: &Files<'_>, taken: &Space, edited: &Image<'_>, elf: &Elf, choice: &Choice, at: Option<u64>, record: &Record) -> Option<u64> {
+    // Its own numbers may still become longer.
     let size = record.encode().len() as u64 + 32;
+    if at.is_some() {
+        let start = edited.size().next_multiple_of(ALIGNMENT);
+        let room = choice.area.map_or(0, |a| a.at.saturating_add(a.room));
+        return (start + size <= room).then_some(start);
+    }
+    let space = Space::of(elf).and(taken);
     let ends = elf.loads().map(|s| s.range().end).chain([elf.section_table().end]);
-    for end in ends.collect::<Vec<_>>() {
-        let Some(start) = end.checked_next_multiple_of(ALIGNMENT) else { continue };
-        let free = space.free_from(end);
-        if start + size <= free.end && image.is_zero(start..start + size) {
-            return Ok(Some(start));
+    for start in ends.filter_map(|end| end.checked_next_multiple_of(ALIGNMENT)) {
+        let free = space.free_from(start);
+        if start + size <= free.end && edited.is_zero(start..start + size) {
+            return Some(start);
         }
     }
     // Behind the end, where nobody looks for a payload.
     let free = matches!(files.payload, None | Some(FoundBy::Start | FoundBy::AfterSectionHeaders | FoundBy::Loaded));
-    Ok(free.then(|| image.size().max(kept_len(files, choice)).next_multiple_of(ALIGNMENT)))
+    free.then(|| edited.size().max(kept_len(files, choice)).next_multiple_of(ALIGNMENT))
 }
 
 /// What the last edit changed and this one does not is given back.
@@ -317,6 +299,7 @@ pub(crate) fn undo(files: &Files<'_>) -> Result<Plan, Error> {
         copies: copies.collect(),
         writes,
         rung: Rung::InPlace,
+        at_once: false,
         before: files.current.segments().to_vec(),
         after: files.original.segments().to_vec(),
         remarks: Vec::new(),

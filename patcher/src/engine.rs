@@ -69,6 +69,9 @@ pub fn plan_with(file: &[u8], edits: &[Edit], options: &Options) -> Result<Plan,
         None => payload_of(file, &original),
     };
     let files = Files { base: file, current: &current, original: &original, record: record.as_ref(), payload };
+    if record.is_some() && is_original(&original, &content, &outside) {
+        return undo_plan(&files);
+    }
     let work = Work { files: &files, content: &content, outside: &outside, options };
     if options.way == Way::InPlace
         && let Some(plan) = work.in_place()?
@@ -102,16 +105,31 @@ fn unchanged(file: &[u8], current: &View<'_>) -> Plan {
         copies: Vec::new(),
         writes: Vec::new(),
         rung: crate::plan::Rung::InPlace,
+        at_once: true,
         before: segments.clone(),
         after: segments,
         remarks: Vec::new(),
     }
 }
 
+/// Whether the edits lead back to where the first of them began.
+fn is_original(original: &View<'_>, content: &Content, outside: &Outside) -> bool {
+    let entries = content.entries.iter().map(|(entry, _)| *entry).eq(original.entries().iter().copied());
+    entries
+        && content.table.is_none()
+        && content.patches.is_empty()
+        && content.wiped.is_empty()
+        && outside.cache.is_none()
+        && outside.interpreter.as_deref() == original.interpreter()
+        && (outside.os_abi, outside.exec_stack) == (original.header().os_abi, original.exec_stack())
+}
+
 /// How what lies behind the program is found; the strictest of all that lie there.
 fn payload_of(file: &[u8], view: &View<'_>) -> Option<FoundBy> {
     let end = crate::space::covered_end(&view.elf);
-    if end >= view.image.size() {
+    let size = view.image.size();
+    // A few zeros behind the end are padding of whoever wrote the file.
+    if end >= size || (size - end <= PADDING_MAX && view.image.is_zero(end..size)) {
         return None;
     }
     let outline = payload::outline(file)?;
@@ -127,6 +145,9 @@ fn payload_of(file: &[u8], view: &View<'_>) -> Option<FoundBy> {
         () => FoundBy::Unknown,
     })
 }
+
+/// More zeros than a page are more than padding.
+const PADDING_MAX: u64 = 4096;
 
 /// What is to be done, and in what.
 struct Work<'w> {
@@ -180,16 +201,15 @@ impl<'w> Work<'w> {
     /// A plan that needs one page to change at once: behind what was there first, where an earlier
     /// edit's bytes may lie that are still read, or behind those.
     fn in_place(&self) -> Result<Option<Plan>, Error> {
-        let (first, now) = (self.files.original.image.size(), self.files.base.len() as u64);
-        let mut places = vec![now..u64::MAX >> 1];
-        if let Some((_, own)) = self.files.record.filter(|_| first < now) {
-            let mut space = Space::of(&self.files.current.elf);
-            space.occupy(own.clone());
-            let free = space.free_from(first);
-            if !free.is_empty() {
-                places.insert(0, free);
-            }
+        // What lies behind the original was put there by earlier edits; only the last one's is read.
+        let first = self.files.original.image.size();
+        let mut live = Space::of(&self.files.current.elf);
+        if let Some((_, own)) = self.files.record {
+            live.occupy(own.clone());
         }
+        let mut places = vec![live.free_behind(first)];
+        places.push(live.end().max(first)..u64::MAX >> 1);
+        places.dedup();
         for place in places {
             if let Some(plan) = self.climb(Way::InPlace, place, Plan::in_place)? {
                 return Ok(Some(plan));

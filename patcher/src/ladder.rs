@@ -98,10 +98,11 @@ impl Ground<'_> {
         Choice { moves_dynamic: self.dynamic_changes(), moves_interpreter: self.interpreter_changes(), at_once: true, ..choice }
     }
 
-    /// Padding that nothing covers, and what is behind the end, but for the area.
-    fn spare(&self, area: Option<Area>) -> Vec<Range<u64>> {
+    /// Padding that nothing covers, and what is behind the end, but for the area and the table.
+    fn spare(&self, area: Option<Area>, table: TablePlace) -> Vec<Range<u64>> {
         let taken = area.map_or(0..0, |a| a.at..a.at.saturating_add(a.room));
         let mut free: Vec<Range<u64>> = self.space.gaps();
+        free.retain(|gap| !matches!(table, TablePlace::Slack { at, .. } if gap.contains(&at)));
         free.retain(|gap| (gap.end <= taken.start || taken.end <= gap.start) && self.view.image.is_zero(gap.clone()));
         if matches!(self.payload, None | Some(FoundBy::Start | FoundBy::Loaded)) && !taken.contains(&self.behind.start) {
             free.push(self.behind.clone());
@@ -110,6 +111,7 @@ impl Ground<'_> {
     }
 
     fn choice(&self, rung: Rung, area: Option<Area>, table: TablePlan) -> Choice {
+        let place = table.place;
         Choice {
             rung,
             area,
@@ -117,7 +119,7 @@ impl Ground<'_> {
             moves_dynamic: !self.dynamic_fits(),
             moves_interpreter: !self.interpreter_fits(),
             at_once: false,
-            spare: self.spare(area),
+            spare: self.spare(area, place),
             sacrificed: Vec::new(),
         }
     }
@@ -238,7 +240,12 @@ impl Ground<'_> {
     fn ways_for(&self, area: &Area) -> Vec<TablePlan> {
         let same = Some(area.vaddr.wrapping_sub(area.at)) == first_delta(&self.view.elf);
         let mut all = ways(self.view, self.space, self.extra() + 1, true, self.page);
-        all.retain(|way| way.place != TablePlace::Area || same);
+        let inside = |at: u64| (area.at..area.at.saturating_add(area.room)).contains(&at);
+        all.retain(|way| match way.place {
+            TablePlace::Here => true,
+            TablePlace::Area => same,
+            TablePlace::Slack { at, .. } => !inside(at),
+        });
         all
     }
 
@@ -257,8 +264,7 @@ impl Ground<'_> {
         // table of headers may move into it.
         if let (Some(area), Some(delta)) = (areas.first().copied(), first_delta(&self.view.elf))
             && let Some(further) = area.vaddr.checked_sub(delta).filter(|f| *f > at && *f - at < FAR)
-            && rung == Rung::Appended
-            && self.payload.is_none()
+            && rung != Rung::Inserted
             && let Some(aligned) = further.checked_next_multiple_of(area.align)
         {
             areas.extend(self.area(aligned, self.behind.end.saturating_sub(aligned)));
@@ -272,11 +278,15 @@ impl Ground<'_> {
                 choices.push(self.choice(rung, Some(area), table));
             }
         }
-        // A note that goes is worse than a hole in the file.
-        choices.sort_by_key(|c| c.table.remark.is_some());
+        // A note that goes is worse than a small hole in the file and better than a large one.
+        let hole = |c: &Choice| c.area.map_or(0, |a| a.at.saturating_sub(at));
+        choices.sort_by_key(|c| (hole(c) > SMALL_HOLE, c.table.remark.is_some()));
         choices
     }
 }
+
+/// A hole, in bytes, that nobody minds.
+const SMALL_HOLE: u64 = 64 << 10;
 
 /// The largest hole, in memory or in the file, that is made for the sake of a header.
 const FAR: u64 = 64 << 20;

@@ -124,6 +124,8 @@ pub struct Plan {
     pub(crate) copies: Vec<Copied>,
     pub(crate) writes: Vec<Write>,
     pub(crate) rung: Rung,
+    /// Whether fresh bytes meet nothing that is read now.
+    pub(crate) at_once: bool,
     pub(crate) before: Vec<Segment>,
     pub(crate) after: Vec<Segment>,
     pub(crate) remarks: Vec<String>,
@@ -147,7 +149,7 @@ impl Plan {
         }
         let segments = elf.segments.clone();
         let (before, after) = (segments.clone(), segments);
-        Ok(Plan { old_len: size, new_len: size, copies: Vec::new(), writes, rung: Rung::InPlace, before, after, remarks: Vec::new() })
+        Ok(Plan { old_len: size, new_len: size, copies: Vec::new(), writes, rung: Rung::InPlace, at_once: true, before, after, remarks: Vec::new() })
     }
 
     /// Whether nothing changes.
@@ -201,7 +203,7 @@ impl Plan {
     pub fn in_place(&self) -> bool {
         let commit = self.commit_span();
         let one_page = commit.is_empty() || commit.start / ATOMIC == (commit.end - 1) / ATOMIC;
-        one_page && self.new_len >= self.old_len && self.copies.iter().all(|c| c.to.0 >= self.old_len)
+        self.at_once && one_page && self.new_len >= self.old_len && self.copies.iter().all(|c| c.to.0 >= self.old_len)
     }
 
     /// From the first to the last byte that makes the new file true; empty if there is none.

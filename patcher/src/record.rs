@@ -3,9 +3,9 @@
 //!
 //! A record is `MAGIC`, the payload's length (4 bytes), its CRC-32 (4 bytes), the payload and the length
 //! of all this (4 bytes). The payload: numbers in LEB128 of the original length, the new length, what was inserted (offset, length), the rung, how the payload
-//! is found, the CRC-32 of what is now at the changed places, and for each changed place its distance
+//! is found, the CRC-32 of what is now at the changed places and in the headers, and for each changed place its distance
 //! from the end of the last one, its length times four plus its [`Kind`], and the original bytes unless
-//! they were zeros. It stands at the first multiple of eight behind a `PT_LOAD`, behind
+//! they were zeros, each inverted: whoever scans a file for paths shall not find the old ones here. It stands at the first multiple of eight behind a `PT_LOAD`, behind
 //! the section headers or behind everything the headers cover, or ends where the file does. A file that changed since is not undone:
 //! the lengths or the CRC tell.
 
@@ -61,7 +61,7 @@ pub(crate) struct Record {
     pub(crate) found_by: u8,
     /// In file order; they never meet.
     pub(crate) changed: Vec<Changed>,
-    /// CRC-32 of what stands at the changed places now.
+    /// The [`seal`] of the edited file.
     pub(crate) now: u32,
 }
 
@@ -83,7 +83,7 @@ impl Record {
             let kind = KINDS.iter().position(|k| *k == changed.kind).unwrap_or_default();
             put(&mut payload, (changed.old.len() as u64) << 2 | kind as u64);
             if changed.kind != Kind::Zeros {
-                payload.extend(&changed.old);
+                payload.extend(changed.old.iter().map(|b| !b));
             }
             at = changed.offset + changed.old.len() as u64;
         }
@@ -121,7 +121,7 @@ impl Record {
                 _ => {
                     let (old, after) = rest.split_at_checked(size)?;
                     rest = after;
-                    old.to_vec()
+                    old.iter().map(|b| !b).collect()
                 }
             };
             record.changed.push(Changed { offset, old, kind });
@@ -147,19 +147,9 @@ impl Record {
                 return None;
             }
             let record = Record::decode(&payload)?;
-            let whole = record.new_len == base.len() as u64 && record.checksum(base)? == record.now;
+            let whole = record.new_len == base.len() as u64 && seal(&image, elf, &record.changed)? == record.now;
             whole.then_some((record, start..start + (FRAME + FOOT) as u64 + size))
         })
-    }
-
-    /// The CRC-32 of what `base` has at the changed places.
-    fn checksum(&self, base: &[u8]) -> Option<u32> {
-        let image = Image::resized(base, self.original_len, self.inserted);
-        let mut hash = crc32fast::Hasher::new();
-        for changed in &self.changed {
-            hash.update(&image.get(changed.offset, changed.old.len() as u64)?);
-        }
-        Some(hash.finalize())
     }
 
     /// The original, seen through the edited file; `own` is where the record itself stands.
@@ -175,6 +165,19 @@ impl Record {
         }
         image
     }
+}
+
+/// The CRC-32 of an edited file's bytes at the changed places, of its headers and of its dynamic
+/// section: whoever edits it afterwards touches one of them.
+pub(crate) fn seal(image: &Image<'_>, elf: &Elf, changed: &[Changed]) -> Option<u32> {
+    let mut hash = crc32fast::Hasher::new();
+    let places = changed.iter().map(|c| c.offset..c.offset + c.old.len() as u64);
+    let dynamic = elf.segment(object::elf::PT_DYNAMIC.0).map(crate::elf::Segment::range);
+    let headers = [0..elf.header.codec.header_size(), elf.segment_table(), elf.section_table()];
+    for range in places.chain(headers).chain(dynamic) {
+        hash.update(&image.get(range.start, range.end.checked_sub(range.start)?)?);
+    }
+    Some(hash.finalize())
 }
 
 /// Where records begin.

@@ -78,10 +78,12 @@ impl Space {
 
     /// The free bytes from `at` on, up to the next that are spoken for; nothing behind the end.
     pub(crate) fn free_from(&self, at: u64) -> Range<u64> {
-        match self.used.iter().find(|r| r.end > at) {
-            Some(next) if next.start > at => at..next.start,
-            _ => at..at,
-        }
+        at..self.used.iter().find(|r| r.end > at).map_or(at, |next| next.start.max(at))
+    }
+
+    /// As [`Space::free_from`], but behind the end everything is free.
+    pub(crate) fn free_behind(&self, at: u64) -> Range<u64> {
+        at..self.used.iter().find(|r| r.end > at).map_or(u64::MAX >> 1, |next| next.start.max(at))
     }
 
     /// Every free stretch between what is spoken for.

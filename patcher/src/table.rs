@@ -152,7 +152,14 @@ fn over_what_follows(view: &View<'_>, size: u64) -> Option<(Vec<Range<u64>>, boo
         match known {
             Some(range) => at = range.end,
             None if !elf.sections.is_empty() && view.image.is_zero(at..at + 1) => at += 1,
-            None => return None,
+            // Alignment in front of something that is known.
+            None => {
+                let next = joined.iter().map(|r| r.start).filter(|start| *start > at && *start - at < 8).min()?;
+                if !view.image.is_zero(at..next) {
+                    return None;
+                }
+                at = next;
+            }
         }
     }
     Some((joined, interpreter))

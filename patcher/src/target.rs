@@ -380,9 +380,13 @@ impl Build<'_> {
             // Its addresses are the highest, and the gABI wants PT_LOADs ascending.
             let last = self.segments.iter().rposition(Segment::is_load).map_or(0, |i| i + 1);
             let size = end - area.at;
+            // Only the dynamic section is written to, where it was before.
+            let written = |d: &crate::view::Dynamic<'_>| self.view.elf.loads().any(|s| s.is_writable() && s.memory().contains(&d.address));
+            let writable = self.choice.moves_dynamic && self.view.dynamic.as_ref().is_some_and(written);
+            let flags = if writable { PF_R.0 | PF_W.0 } else { PF_R.0 };
             let load = Segment {
                 p_type: PT_LOAD.0,
-                flags: PF_R.0 | PF_W.0,
+                flags,
                 offset: FileOffset(area.at),
                 vaddr: area.vaddr,
                 paddr: area.vaddr,
@@ -461,15 +465,15 @@ impl Build<'_> {
         const SHT_SYMTAB: u32 = 2;
         let codec = self.view.elf.header.codec;
         let (each, value_at, index_at) = if codec.is_64 { (24usize, 8usize, 6usize) } else { (16, 4, 14) };
-        let moved: Vec<(usize, u64, u64)> = self
+        let moved: Vec<(usize, Range<u64>, u64)> = self
             .view
             .elf
             .sections
             .iter()
             .zip(&self.sections)
             .enumerate()
-            .filter(|(_, (old, new))| old.addr != new.addr)
-            .map(|(i, (old, new))| (i, old.addr, new.addr))
+            .filter(|(_, (old, new))| old.addr != new.addr && new.sh_type != 0)
+            .map(|(i, (old, new))| (i, old.addr..old.addr.saturating_add(old.size.max(1)), new.addr))
             .collect();
         let tables: Vec<Section> =
             self.view.elf.sections.iter().filter(|s| s.sh_type == SHT_SYMTAB && s.size <= SYMBOLS_MAX).copied().collect();
@@ -479,9 +483,9 @@ impl Build<'_> {
                 let index = codec.number(symbol.get(index_at..index_at + 2).unwrap_or_default()) as usize;
                 let Some((_, old, new)) = moved.iter().find(|(i, _, _)| *i == index) else { continue };
                 let value = codec.number(symbol.get(value_at..value_at + codec.word()).unwrap_or_default());
-                if value == *old {
+                if old.contains(&value) {
                     let at = table.offset + (n * each + value_at) as u64;
-                    self.put(at, codec.address(*new), Phase::After, "symbol of a section that moved");
+                    self.put(at, codec.address(new.wrapping_add(value - old.start)), Phase::After, "symbol of a section that moved");
                 }
             }
         }

@@ -152,7 +152,7 @@ impl Plan {
     /// it is applied or committed; whether the result is a program is not.
     pub fn from_parts(old_len: u64, new_len: u64, copies: Vec<Copied>, writes: Vec<Write>) -> Plan {
         let (before, after, remarks) = (Vec::new(), Vec::new(), Vec::new());
-        Plan { old_len, new_len, copies, writes, rung: Rung::InPlace, before, after, remarks }
+        Plan { old_len, new_len, copies, writes, rung: Rung::InPlace, at_once: true, before, after, remarks }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, dead_code)] // each test file uses a part of it
 
+pub mod dynamic;
+
 /// `PT_LOAD`, `PT_INTERP`.
 pub const PT_LOAD: u32 = 1;
 pub const PT_INTERP: u32 = 3;
