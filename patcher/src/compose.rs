@@ -227,7 +227,15 @@ fn changes(files: &Files<'_>, pieces: &[Piece], at: Option<u64>) -> Result<Vec<C
 }
 
 /// Where the record may stand: behind the new bytes, in padding behind a load, or behind the end.
-fn record_place(files: &Files<'_>, taken: &Space, edited: &Image<'_>, elf: &Elf, choice: &Choice, at: Option<u64>, record: &Record) -> Option<u64> {
+fn record_place(
+    files: &Files<'_>,
+    taken: &Space,
+    edited: &Image<'_>,
+    elf: &Elf,
+    choice: &Choice,
+    at: Option<u64>,
+    record: &Record,
+) -> Option<u64> {
     // Its own numbers may still become longer.
     let size = record.encode().len() as u64 + 32;
     if at.is_some() {

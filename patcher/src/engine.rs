@@ -7,11 +7,11 @@ use crate::edit::Edit;
 use crate::error::Error;
 use crate::ladder::{Ground, Way, page_size};
 use crate::payload::{self, FoundBy};
-use crate::plan::Plan;
+use crate::plan::{Plan, Rung};
 use crate::record::Record;
 use crate::space::Space;
 use crate::target::{Outside, build};
-use crate::verify;
+use crate::verify::{Expected, verify};
 use crate::view::View;
 use std::ops::Range;
 
@@ -192,7 +192,9 @@ impl<'w> Work<'w> {
                 continue;
             }
             let after = View::read(image)?;
-            verify::verify(self.files.original, &after, self.content, self.outside, &pieces, self.page())?;
+            let end = if plan.rung() == Rung::Inserted { space.end() } else { self.files.original.image.size() };
+            let expected = Expected { content: self.content, outside: self.outside, pieces: &pieces, page: self.page(), end };
+            verify(self.files.original, &after, &expected)?;
             return Ok(Some(plan));
         }
         Ok(None)

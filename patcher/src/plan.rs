@@ -149,7 +149,17 @@ impl Plan {
         }
         let segments = elf.segments.clone();
         let (before, after) = (segments.clone(), segments);
-        Ok(Plan { old_len: size, new_len: size, copies: Vec::new(), writes, rung: Rung::InPlace, at_once: true, before, after, remarks: Vec::new() })
+        Ok(Plan {
+            old_len: size,
+            new_len: size,
+            copies: Vec::new(),
+            writes,
+            rung: Rung::InPlace,
+            at_once: true,
+            before,
+            after,
+            remarks: Vec::new(),
+        })
     }
 
     /// Whether nothing changes.

@@ -84,7 +84,8 @@ impl Cursor {
     fn take(&mut self, size: u64, align: u64) -> Result<(u64, u64), Error> {
         let lost = || Error::Refused { reason: "the new bytes do not fit".into() };
         let at = self.at.checked_next_multiple_of(align.max(1)).ok_or_else(lost)?;
-        self.at = at.checked_add(size).filter(|end| end.checked_sub(self.area.at).is_some_and(|used| used <= self.area.room)).ok_or_else(lost)?;
+        self.at =
+            at.checked_add(size).filter(|end| end.checked_sub(self.area.at).is_some_and(|used| used <= self.area.room)).ok_or_else(lost)?;
         Ok((at, self.area.vaddr + (at - self.area.at)))
     }
 }

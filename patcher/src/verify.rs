@@ -12,26 +12,29 @@ use crate::view::{View, tag};
 use object::elf::{PT_DYNAMIC, PT_GNU_PROPERTY, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, PT_NULL, PT_PHDR};
 use std::ops::Range;
 
+/// What the plan says of the new file.
+pub(crate) struct Expected<'e> {
+    pub(crate) content: &'e Content,
+    pub(crate) outside: &'e Outside,
+    pub(crate) pieces: &'e [Piece],
+    pub(crate) page: u64,
+    /// The original's bytes up to here keep their places.
+    pub(crate) end: u64,
+}
+
 /// Checks `after` against `before`.
 ///
 /// # Errors
 /// [`Error::Unplanned`] with the first thing that is not as asked.
-pub(crate) fn verify(
-    before: &View<'_>,
-    after: &View<'_>,
-    content: &Content,
-    outside: &Outside,
-    pieces: &[Piece],
-    page: u64,
-) -> Result<(), Error> {
+pub(crate) fn verify(before: &View<'_>, after: &View<'_>, expected: &Expected<'_>) -> Result<(), Error> {
     header(before, after)?;
-    loads(&before.elf, &after.elf, page)?;
+    loads(&before.elf, &after.elf, expected.page)?;
     table(&before.elf, &after.elf)?;
     others(&before.elf, &after.elf)?;
-    notes(before, after, outside)?;
-    interpreter(after, outside)?;
-    dynamic(before, after, content)?;
-    bytes(before, after, pieces)
+    notes(before, after, expected.outside)?;
+    interpreter(after, expected.outside)?;
+    dynamic(before, after, expected.content)?;
+    bytes(before, after, expected.pieces, expected.end)
 }
 
 fn unplanned(offset: u64, reason: &'static str) -> Error {
@@ -201,7 +204,7 @@ fn strings(before: &View<'_>, after: &View<'_>, content: &Content) -> Result<(),
 }
 
 /// What is written over the original's bytes is a header, an edited table, or what nobody reads.
-fn bytes(before: &View<'_>, after: &View<'_>, pieces: &[Piece]) -> Result<(), Error> {
+fn bytes(before: &View<'_>, after: &View<'_>, pieces: &[Piece], limit: u64) -> Result<(), Error> {
     let (elf, codec) = (&before.elf, before.elf.header.codec);
     let table = after.elf.segment_table();
     let mut allowed = vec![0..codec.header_size(), table.clone(), elf.section_table()];
@@ -211,18 +214,14 @@ fn bytes(before: &View<'_>, after: &View<'_>, pieces: &[Piece]) -> Result<(), Er
     allowed.extend(elf.sections.iter().map(|s| s.range()).filter(|r| !r.is_empty() && !loaded(r)));
     allowed.extend(Space::of(elf).gaps());
     allowed.sort_by_key(|r| r.start);
-    for piece in pieces.iter().filter(|p| p.kind == Kind::Structure && p.offset < before.image.size()) {
+    for piece in pieces.iter().filter(|p| p.kind == Kind::Structure && p.offset < limit) {
         let mut at = piece.offset;
-        let end = (at + piece.new.len() as u64).min(before.image.size());
+        let end = (at + piece.new.len() as u64).min(limit);
         while at < end {
             let step = allowed.iter().filter(|r| r.contains(&at)).map(|r| r.end).max();
-            // Behind everything that is covered lies what a payload may read.
-            let behind = (at >= Space::of(elf).end()).then_some(end);
-            let unasked = before.image.get(at, 1) == piece.new.get((at - piece.offset) as usize..).and_then(|b| b.get(..1)).map(Into::into);
-            at = match step.or(if unasked { Some(at + 1) } else { behind.filter(|_| false) }) {
-                Some(next) => next,
-                None => return Err(unplanned(at, "bytes change that were not edited")),
-            };
+            // What stands there anyway is no change.
+            let same = before.image.get(at, 1) == piece.new.get((at - piece.offset) as usize..).and_then(|b| b.get(..1)).map(Into::into);
+            at = step.or(same.then_some(at + 1)).ok_or(unplanned(at, "bytes change that were not edited"))?;
         }
     }
     // Where the table of program headers grew, only what moved may have been.

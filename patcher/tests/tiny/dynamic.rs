@@ -58,15 +58,8 @@ pub fn program(like: Like) -> Vec<u8> {
     let end = strings_at + strings.len();
     let data_at = (end + like.padding).next_multiple_of(word);
     let data_vaddr = DATA + data_at as u64 % 0x1000;
-    let entries = [
-        (1, needed[0]),
-        (1, needed[1]),
-        (14, soname),
-        (29, runpath),
-        (5, strings_at as u64),
-        (10, strings.len() as u64),
-        (21, 0),
-    ];
+    let entries =
+        [(1, needed[0]), (1, needed[1]), (14, soname), (29, runpath), (5, strings_at as u64), (10, strings.len() as u64), (21, 0)];
     let mut dynamic: Vec<u8> = entries.iter().flat_map(|(tag, value)| [put(*tag, word), put(*value, word)].concat()).collect();
     dynamic.extend(vec![0; 2 * word * like.spare]);
 
