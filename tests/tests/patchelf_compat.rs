@@ -458,3 +458,68 @@ fn what_changes_nothing_writes_nothing() {
         assert!(ours.file.contains("time 1000000000"), "{words:?} {ours:?}");
     }
 }
+
+#[test]
+fn it_is_patchelf_by_its_name_or_by_the_first_word() {
+    let Some(xeno) = xeno_tests::xeno() else { return };
+    let room = tempfile::tempdir().unwrap();
+    let copy = room.path().join("patchelf");
+    fs::copy(&xeno, &copy).unwrap();
+    let said = |program: &std::path::Path, words: &[&str]| {
+        let done = std::process::Command::new(program).args(words).output().unwrap();
+        (done.status.code(), String::from_utf8_lossy(&done.stdout).into_owned())
+    };
+    assert_eq!(said(&copy, &["--version"]), (Some(0), "patchelf 0.19.3\n".to_owned()));
+    assert_eq!(said(&xeno, &["patchelf", "--version"]), (Some(0), "patchelf 0.19.3\n".to_owned()));
+    assert!(said(&xeno, &["--version"]).1.starts_with("xeno "));
+}
+
+#[test]
+fn texts_and_names_are_any_bytes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let Some(both) = both() else { return };
+    let [program] = &fixtures(&["x86_64-program-pie-runpath"])[..] else { return };
+    let name = OsStr::from_bytes(b"a name with \xff and\nlines");
+    for (mut command, side) in [(both.theirs(), "peer"), (both.ours(), "xeno")] {
+        let directory = both.place(program).join(side);
+        fs::write(directory.join(name), &program.bytes).unwrap();
+        let done = command.arg("--set-rpath").arg(OsStr::from_bytes(b"/\xfe\xff")).arg(name).current_dir(&directory).output().unwrap();
+        assert_eq!((done.status.code(), done.stdout, done.stderr), (Some(0), Vec::new(), Vec::new()), "{side}");
+        let mut command = if side == "peer" { both.theirs() } else { both.ours() };
+        let done = command.arg("--print-rpath").arg(name).current_dir(&directory).output().unwrap();
+        assert_eq!(done.stdout, b"/\xfe\xff\n", "{side}");
+        let mut command = if side == "peer" { both.theirs() } else { both.ours() };
+        let done = command.arg("--print-rpath").arg(OsStr::from_bytes(b"\xff")).current_dir(&directory).output().unwrap();
+        assert_eq!(done.stderr, b"patchelf: getting info about '\xff': No such file or directory\n", "{side}");
+    }
+}
+
+#[test]
+fn a_file_that_its_owner_may_not_write_is_refused_although_a_replace_could_be_made() {
+    use std::os::unix::process::CommandExt;
+    let Some(both) = both() else { return };
+    let [program] = &fixtures(&["x86_64-program-pie-runpath"])[..] else { return };
+    let room = tempfile::tempdir().unwrap();
+    let open = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    open(room.path(), 0o777);
+    for (command, side) in [(both.theirs(), "peer"), (both.ours(), "xeno")] {
+        let (own, app) = (room.path().join(side).join("patchelf"), room.path().join(side).join("app"));
+        fs::create_dir(room.path().join(side)).unwrap();
+        open(&room.path().join(side), 0o777);
+        fs::copy(command.get_program(), &own).unwrap();
+        open(&own, 0o755);
+        fs::write(&app, &program.bytes).unwrap();
+        open(&app, 0o444);
+        let mut command = std::process::Command::new(own);
+        // Root may write anything.
+        if nix::unistd::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        let done = command.args(["--set-rpath", LONG]).arg(&app).output().unwrap();
+        let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(1), "{side}");
+        assert!(stderr.starts_with("patchelf: open") && stderr.ends_with(": Permission denied\n"), "{side}: {stderr}");
+        assert_eq!(fs::read(&app).unwrap(), program.bytes, "{side}");
+    }
+}
