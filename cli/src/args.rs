@@ -1,6 +1,7 @@
 //! The one command definition: parsing, help, man pages and completions all come from it.
 
 use crate::failure::Failure;
+use crate::patch::words::{EXAMPLES as PATCH_EXAMPLES, PatchArgs};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use launch::rung::Rung;
@@ -47,6 +48,9 @@ pub(crate) enum Command {
     /// Say what a program is, what it needs and whether it runs here
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
+    /// Change programs and libraries so that they find what they need
+    #[command(after_help = PATCH_EXAMPLES)]
+    Patch(Box<PatchArgs>),
     /// Look into the store and the archive's indexes
     #[command(after_help = STORE_EXAMPLES)]
     Store(StoreArgs),
@@ -128,13 +132,15 @@ pub(crate) enum StoreCommand {
 
 /// Parses the words; help, version and mistakes are printed here.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Command, u8> {
+    // `xeno patch` starts no program, whose statuses it would have to keep clear of.
+    let usage = if words.get(1).is_some_and(|word| word == "patch") { 2 } else { 125 };
     let matches = Cli::command().try_get_matches_from(words);
     match matches.and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => Ok(cli.command),
         Err(error) => {
             // A closed pipe is not worth a second message.
             let _ = error.print();
-            Err(if error.use_stderr() { 125 } else { 0 })
+            Err(if error.use_stderr() { usage } else { 0 })
         }
     }
 }

@@ -22,6 +22,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The same, with the exit status of a command that does not start programs.
+    pub(crate) fn with_status(self, status: u8) -> Failure {
+        Failure { status, ..self }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         OneLine(&self.message).fmt(f)
@@ -56,6 +63,24 @@ impl From<launch::Error> for Failure {
 
 impl From<store::Error> for Failure {
     fn from(e: store::Error) -> Failure {
+        Failure::own(e.to_string())
+    }
+}
+
+impl From<patcher::Error> for Failure {
+    fn from(e: patcher::Error) -> Failure {
+        Failure::own(e.to_string())
+    }
+}
+
+impl From<patcher::commit::CommitError> for Failure {
+    fn from(e: patcher::commit::CommitError) -> Failure {
+        Failure::own(e.to_string())
+    }
+}
+
+impl From<wrap::Error> for Failure {
+    fn from(e: wrap::Error) -> Failure {
         Failure::own(e.to_string())
     }
 }

@@ -11,6 +11,7 @@ mod entry;
 mod environment;
 mod failure;
 mod inspect;
+mod patch;
 mod patchelf;
 mod progress;
 mod run;
@@ -41,6 +42,7 @@ fn real_main(words: Vec<OsString>) -> u8 {
     let result = match command {
         args::Command::Run(args) => run::run(&args),
         args::Command::Inspect(args) => inspect::inspect(&args),
+        args::Command::Patch(args) => patch::run(&args),
         args::Command::Store(args) => store_command::run(&args),
         args::Command::Completions { shell } => args::completions(shell),
         args::Command::Man { directory } => args::man(&directory),

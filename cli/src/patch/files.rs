@@ -1,0 +1,264 @@
+//! Single files: planned all, shown or tried, then written. Nothing is changed before every file of the
+//! command has its plan.
+
+use super::show::{DoneReport, FileReport, PlanReport, UserReport};
+use super::sources::Here;
+use super::words::PatchArgs;
+use super::{interrupt, options, print_json, settings, show, trial};
+use crate::failure::{Failure, OneLine};
+use patcher::commit::{self, Batch, CommitKind, Done, How, Source};
+use patcher::{Edit, Error, Plan};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use store::cache::Cache;
+use store::root::{Places, StoreRoot};
+
+/// Of more files than this it is not told who uses them: every process would have to be asked for each.
+const USERS_MOST: usize = 32;
+/// The bits of a mode that a copy keeps.
+const PERMISSIONS: u32 = 0o777;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    files: Vec<FileReport>,
+}
+
+/// One file and what is to be done with it.
+struct Job<'j> {
+    args: &'j PatchArgs,
+    path: PathBuf,
+    here: Option<&'j Here>,
+}
+
+/// A job that was looked at.
+struct Planned {
+    source: Source,
+    plan: Plan,
+    notes: Vec<String>,
+}
+
+/// Edits, freezes or undoes.
+pub(super) fn run(args: &PatchArgs) -> Result<u8, Failure> {
+    let here = if args.freeze { Some(Here::new(args)?) } else { None };
+    let jobs: Vec<Job<'_>> = paths(args)?.into_iter().map(|path| Job { args, path, here: here.as_ref() }).collect();
+    if args.to_cache {
+        return jobs.first().map_or(Ok(0), Job::to_cache);
+    }
+    let alone = jobs.len() == 1 || args.in_place;
+    let mut reports: Vec<FileReport> = Vec::with_capacity(jobs.len());
+    let batch = Batch::new(settings(args));
+    let watch = jobs.len() <= USERS_MOST && !args.dry_run && args.output.is_none();
+    if args.in_place && !args.dry_run {
+        // A later file that cannot be planned leaves the first as it is.
+        jobs.iter().try_for_each(|job| job.plan().map(|_| ()))?;
+    }
+    for job in &jobs {
+        if interrupt::is_wanted() {
+            return Err(wrap::Error::Cancelled.into());
+        }
+        let mut planned = job.plan()?;
+        job.try_out(&mut planned)?;
+        let users = if watch && !planned.plan.is_empty() { show::users(&commit::users(planned.source.path())?) } else { Vec::new() };
+        let done = match () {
+            () if args.dry_run => None,
+            () if alone => Some(job.commit(&planned)?),
+            () => {
+                batch.add(&planned.source, &planned.plan)?;
+                None
+            }
+        };
+        if !args.json {
+            job.tell(&planned, done.as_ref(), &users);
+        }
+        reports.push(job.report(planned, done.as_ref(), users));
+    }
+    if !alone && !args.dry_run {
+        let done = batch.finish()?;
+        for done in &done {
+            if !args.json {
+                tell_losses(done);
+            }
+            let report = reports.iter_mut().find(|report| report.done.is_none() && report.path == done.path.display().to_string());
+            if let Some(report) = report {
+                report.done = Some(DoneReport::of(done));
+            }
+        }
+        if args.verify.as_deref() == Some("full") {
+            jobs.iter().try_for_each(Job::prove)?;
+        }
+    }
+    if args.json {
+        print_json(&Report { files: reports })?;
+    }
+    Ok(0)
+}
+
+/// The files; of directories to be undone, those in them that were patched.
+fn paths(args: &PatchArgs) -> Result<Vec<PathBuf>, Failure> {
+    let mut paths = Vec::new();
+    for path in &args.files {
+        if !(args.undo && path.is_dir()) {
+            paths.push(path.clone());
+            continue;
+        }
+        for file in wrap::tree::files(path, &super::auto::Bar::new())? {
+            let source = Source::open(&file)?;
+            if patcher::undo(source.bytes()).is_ok() {
+                paths.push(file);
+            }
+        }
+    }
+    Ok(paths)
+}
+
+impl Job<'_> {
+    fn plan(&self) -> Result<Planned, Failure> {
+        let source = Source::open(&self.path)?;
+        let named = |e: Error| self.named(&e);
+        let mut notes = Vec::new();
+        let plan = if self.args.undo {
+            patcher::undo(source.bytes()).map_err(named)?
+        } else {
+            let mut edits: Vec<Edit> = self.args.edits(source.bytes()).map_err(|e| self.named(&e))?;
+            if let Some(here) = self.here {
+                let frozen = here.freeze(&self.path)?;
+                notes.extend(frozen.to_string().lines().map(str::to_owned));
+                edits.extend(frozen.edits());
+            }
+            patcher::plan_with(source.bytes(), &edits, &options(self.args)).map_err(named)?
+        };
+        Ok(Planned { source, plan, notes })
+    }
+
+    fn named(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::own(format!("{}: {error}", self.path.display()))
+    }
+
+    /// `--run-check`.
+    fn try_out(&self, planned: &mut Planned) -> Result<(), Failure> {
+        if let Some(words) = self.args.run_check.as_ref().filter(|_| !planned.plan.is_empty()) {
+            let original = planned.source.bytes();
+            let patched = planned.plan.apply(original)?;
+            planned.notes.push(trial::compare(&self.path, original, &patched, words)?);
+            if interrupt::is_wanted() {
+                return Err(wrap::Error::Cancelled.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&self, planned: &Planned) -> Result<Done, Failure> {
+        let (source, plan, settings) = (&planned.source, &planned.plan, settings(self.args));
+        let full = self.args.verify.as_deref() == Some("full");
+        // In place, the bytes to compare with change under the map.
+        let expected = if full && self.args.in_place { Some(plan.apply(source.bytes())?) } else { None };
+        let done = match &self.args.output {
+            Some(to) => commit::output(source, plan, to, &settings)?,
+            None if self.args.in_place => commit::in_place(source, plan, &settings).map_err(|e| self.not_in_place(&e))?,
+            None => commit::replace(source, plan, &settings)?,
+        };
+        if full {
+            let written = Source::open(&done.path)?;
+            let same = match expected {
+                Some(expected) if written.bytes() != expected => Err(self.named(&"the file is not as planned; restore it from a copy")),
+                Some(_) => Ok(()),
+                None => plan.verify(source.bytes(), written.bytes()).map_err(|e| self.named(&e)),
+            };
+            same?;
+        }
+        Ok(done)
+    }
+
+    fn not_in_place(&self, error: &commit::CommitError) -> Failure {
+        let remedy = if error.kind() == CommitKind::Unfit { "; leave out --in-place to replace it" } else { "" };
+        Failure::own(format!("{error}{remedy}"))
+    }
+
+    /// After a batch the old bytes are gone: what is there now must lead back to them.
+    fn prove(&self) -> Result<(), Failure> {
+        let source = Source::open(&self.path)?;
+        if self.args.no_undo || self.args.undo {
+            return patcher::View::parse(source.bytes()).map(|_| ()).map_err(|e| self.named(&e));
+        }
+        match patcher::undo(source.bytes()) {
+            Ok(plan) => {
+                let original = plan.apply(source.bytes())?;
+                plan.verify(source.bytes(), &original).map_err(|e| self.named(&e))
+            }
+            Err(Error::NoRecord { .. }) => Ok(()),
+            Err(e) => Err(self.named(&e)),
+        }
+    }
+
+    /// `--to-cache`: the name is that of the content, so that the same edit is the same file.
+    fn to_cache(&self) -> Result<u8, Failure> {
+        let mut planned = self.plan()?;
+        self.try_out(&mut planned)?;
+        let bytes = planned.plan.apply(planned.source.bytes())?;
+        let digest: String = Sha256::digest(&bytes).iter().take(20).map(|b| format!("{b:02x}")).collect();
+        let name = planned.source.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let mode = std::fs::metadata(&self.path).map_or(0o555, |meta| meta.mode() & PERMISSIONS & !0o222);
+        let cache = Cache::of(&StoreRoot::choose(&Places::from_env())?);
+        let name = format!("{digest}-{name}");
+        let path = cache.path("patched", &name);
+        if !path.exists() {
+            cache.fill("patched", &name, mode, |out| out.write_all(&bytes))?;
+        }
+        // A path is bytes; whoever reads it gets them.
+        let mut line = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
+        line.push(b'\n');
+        std::io::stdout().write_all(&line).map_err(|e| Failure::own(format!("print the path: {e}")))?;
+        Ok(0)
+    }
+
+    fn report(&self, planned: Planned, done: Option<&Done>, users: Vec<UserReport>) -> FileReport {
+        FileReport {
+            path: planned.source.path().display().to_string(),
+            plan: PlanReport::of(&planned.plan),
+            done: done.map(DoneReport::of),
+            users,
+            notes: planned.notes,
+        }
+    }
+
+    fn tell(&self, planned: &Planned, done: Option<&Done>, users: &[UserReport]) {
+        let (path, plan) = (OneLine(self.path.display()), &planned.plan);
+        if self.args.dry_run {
+            anstream::println!("{path}:");
+            planned.notes.iter().for_each(|note| anstream::println!("{}", OneLine(note)));
+            plan.to_string().lines().for_each(|line| anstream::println!("{}", OneLine(line)));
+            return;
+        }
+        let grown = plan.new_len() as i128 - plan.old_len() as i128;
+        match plan.is_empty() {
+            true => anstream::println!("{path}: nothing to change"),
+            false if self.args.undo => anstream::println!("{path}: the original again, {grown:+} bytes"),
+            false => anstream::println!("{path}: patched {}, {grown:+} bytes", plan.rung()),
+        }
+        planned.notes.iter().for_each(|note| anstream::println!("  {}", OneLine(note)));
+        plan.remarks().iter().for_each(|remark| anstream::println!("  note: {}", OneLine(remark)));
+        for user in users {
+            anstream::eprintln!("xeno: warning: {path}: {}", OneLine(user.sentence()));
+        }
+        done.into_iter().for_each(tell_losses);
+    }
+}
+
+fn tell_losses(done: &Done) {
+    let path = OneLine(done.path.display());
+    if done.links_broken > 0 && matches!(done.how, How::Replaced(_)) {
+        anstream::eprintln!("xeno: warning: {path}: {} other names keep the old content; --in-place changes them too", done.links_broken);
+    }
+    for lost in &done.lost {
+        anstream::eprintln!("xeno: warning: {path}: {}", OneLine(lost));
+    }
+}
+
+/// A path that reads as the user wrote it.
+pub(super) fn shown(path: &Path) -> OneLine<std::path::Display<'_>> {
+    OneLine(path.display())
+}
