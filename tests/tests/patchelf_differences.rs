@@ -169,3 +169,20 @@ fn difference_the_disk_is_waited_for_unless_told_otherwise() {
     assert_eq!(flushes(both.ours().get_program().as_ref(), "0"), 0);
     assert!(flushes(both.ours().get_program().as_ref(), "1") >= 2, "before and after the file becomes the new one");
 }
+
+#[test]
+fn difference_a_file_of_debug_information_has_no_interpreter() {
+    let Some(both) = both() else { return };
+    let Some(objcopy) = xeno_tests::peer("objcopy") else { return };
+    let [program] = &fixtures(&["x86_64-program-pie-runpath"])[..] else { return };
+    let room = tempfile::tempdir().unwrap();
+    let debug = room.path().join("app.debug");
+    fs::write(room.path().join("app"), &program.bytes).unwrap();
+    let done = std::process::Command::new(objcopy).arg("--only-keep-debug").arg(room.path().join("app")).arg(&debug).status().unwrap();
+    assert!(done.success());
+    let fixture = Fixture { name: "debug".into(), bytes: fs::read(debug).unwrap() };
+    let (theirs, ours) = both.run(&fixture, &["--print-interpreter"]);
+    // Whatever lies in the file where the program has its interpreter.
+    assert!(theirs.status == 0 && !theirs.stdout.contains("/ld-linux"), "{theirs:?}");
+    assert_eq!((ours.status, ours.stdout.as_str()), (1, ""), "{ours:?}");
+}
