@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::record::{Kind, Record};
 use crate::strings::Strings;
 use crate::symbols::{self, SymbolEdit};
+use crate::table::TABLES;
 use crate::view::{View, tag};
 use object::elf::{DF_1_NODEFLIB, ET_DYN};
 use std::borrow::Cow;
@@ -99,9 +100,9 @@ impl<'a> Draft<'a> {
                 true => Value::New(current.dynamic.as_ref().map_or(Ok(Vec::new()), |all| all.text(d.value).map(<[u8]>::to_vec))?),
                 false => Value::Number(d.value),
             };
-            // Relative to its own place, which an earlier edit may have changed.
+            // Addresses of what an earlier edit moved, and what is relative to its own place.
             let value = match original.dynamic.as_ref().and_then(|o| o.value(d.tag)) {
-                Some(value) if d.tag == tag::MIPS_RLD_MAP_REL => Value::Number(value),
+                Some(value) if d.tag == tag::MIPS_RLD_MAP_REL || TABLES.iter().any(|(_, t)| *t == d.tag) => Value::Number(value),
                 _ => value,
             };
             let was = match record {

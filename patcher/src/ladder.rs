@@ -85,12 +85,22 @@ impl Ground<'_> {
         if way == Way::InPlace {
             all.extend(self.recycled().into_iter().filter(|c| c.sacrificed.is_empty()).map(|c| self.at_once(c)));
             all.extend(self.new_area().into_iter().filter(|c| c.rung == Rung::Appended).map(|c| self.at_once(c)));
+            // To keep the inode is not worth a note, nor a layout that strip(1) does not understand.
+            all.retain(|c| c.table.remark.is_none() && c.table.place == TablePlace::Here);
+            all.retain(|c| !c.moves_dynamic || !self.dynamic_opens_a_load());
             return all;
         }
         all.extend(self.in_slack());
         all.extend(self.recycled());
         all.extend(self.new_area());
         all
+    }
+
+    /// Whether a load begins with the dynamic section: without it, strip(1) would let the load begin with
+    /// the next section, and `PT_GNU_RELRO` before it.
+    fn dynamic_opens_a_load(&self) -> bool {
+        let elf = &self.view.elf;
+        !elf.sections.is_empty() && self.view.dynamic.as_ref().is_some_and(|d| elf.loads().any(|s| s.vaddr == d.address))
     }
 
     /// The same place for a file that is changed where it lies: whatever changes moves.
@@ -278,9 +288,9 @@ impl Ground<'_> {
                 choices.push(self.choice(rung, Some(area), table));
             }
         }
-        // A note that goes is worse than a small hole in the file and better than a large one.
+        // A table that stays is best, also for strip(1); a small hole is better than a large one.
         let hole = |c: &Choice| c.area.map_or(0, |a| a.at.saturating_sub(at));
-        choices.sort_by_key(|c| (hole(c) > SMALL_HOLE, c.table.remark.is_some()));
+        choices.sort_by_key(|c| (hole(c) > SMALL_HOLE, c.table.place != TablePlace::Here));
         choices
     }
 }

@@ -1,9 +1,9 @@
 //! Ways to get more program headers than there are, the one that loses least first. Chooses none.
 
-use crate::elf::{Elf, Segment};
+use crate::elf::{Elf, Section, Segment};
 use crate::image::Image;
 use crate::space::{Space, slack};
-use crate::view::View;
+use crate::view::{View, tag};
 use object::elf::{PT_GNU_PROPERTY, PT_INTERP, PT_NOTE, PT_NULL, PT_PHDR};
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub(crate) enum TablePlace {
 pub(crate) struct TablePlan {
     /// Indices of headers that go.
     pub(crate) dropped: Vec<usize>,
-    /// Notes (file ranges) that make way and move into the area.
+    /// Notes and small tables (file ranges) that make way and move into the area.
     pub(crate) displaced: Vec<Range<u64>>,
     /// Whether the interpreter's path makes way.
     pub(crate) displaces_interpreter: bool,
@@ -40,6 +40,10 @@ pub(crate) struct TablePlan {
 
 /// The most bytes of program headers a kernel takes (`load_elf_phdrs`: one page).
 const TABLE_MAX: u64 = 4096;
+
+/// Sections that only one entry of the dynamic section points to: `SHT_HASH`, `SHT_GNU_HASH`,
+/// `SHT_DYNSYM`.
+pub(crate) const TABLES: [(u32, u64); 3] = [(5, tag::HASH), (0x6fff_fff6, tag::GNU_HASH), (11, tag::SYMTAB)];
 
 /// Notes that are longer than an ABI tag and a build id carry something.
 const NOTE_MAX: u64 = 256;
@@ -65,27 +69,32 @@ pub(crate) fn ways(view: &View<'_>, space: &Space, extra: usize, area: bool, pag
     if unused.len() >= extra {
         ways.push(TablePlan { dropped: unused.into_iter().take(extra).collect(), ..plan(TablePlace::Here) });
     }
-    if let Some((displaced, displaces_interpreter)) = over_what_follows(view, extra as u64 * each)
-        && (area || (displaced.is_empty() && !displaces_interpreter))
-    {
-        ways.push(TablePlan { displaced, displaces_interpreter, ..plan(TablePlace::Here) });
-    }
+    let over = |tables: bool| {
+        let (displaced, displaces_interpreter) = over_what_follows(view, extra as u64 * each, tables)?;
+        let nothing = displaced.is_empty() && !displaces_interpreter;
+        (area || nothing).then(|| TablePlan { displaced, displaces_interpreter, ..plan(TablePlace::Here) })
+    };
+    ways.extend(over(false));
     let repeated = repeated_notes(elf);
     if repeated.len() >= extra {
         ways.push(TablePlan { dropped: repeated.into_iter().take(extra).collect(), ..plan(TablePlace::Here) });
     }
-    let size = count as u64 * each;
-    if let Some((load, at)) = room_for_table(&view.image, elf, space, size, page) {
-        ways.push(plan(TablePlace::Slack { load, at }));
-    }
-    if area {
-        ways.push(plan(TablePlace::Area));
+    if area && ways.is_empty() {
+        ways.extend(over(true));
     }
     let mut small = index(&|s| s.p_type == PT_NOTE.0 && s.file_size <= NOTE_MAX);
     small.sort_by_key(|i| elf.segments.get(*i).map_or(0, |s| s.file_size));
     if small.len() >= extra {
         let remark = Some("a note of the program is no longer in a segment of its own: it is only found through its section");
         ways.push(TablePlan { dropped: small.into_iter().take(extra).collect(), remark, ..plan(TablePlace::Here) });
+    }
+    // A table elsewhere is found by every loader, but strip(1) lays files out with the table in front.
+    let size = count as u64 * each;
+    if let Some((load, at)) = room_for_table(&view.image, elf, space, size, page) {
+        ways.push(plan(TablePlace::Slack { load, at }));
+    }
+    if area {
+        ways.push(plan(TablePlace::Area));
     }
     ways
 }
@@ -104,8 +113,9 @@ fn repeated_notes(elf: &Elf) -> Vec<usize> {
 }
 
 /// The notes and the interpreter that stand in the `size` bytes behind the table; `None` if anything
-/// else does. They can move, as only program headers say where they are.
-fn over_what_follows(view: &View<'_>, size: u64) -> Option<(Vec<Range<u64>>, bool)> {
+/// else does. They can move, as only program headers say where they are. So can small `tables` of
+/// symbols, of which only the dynamic section does.
+fn over_what_follows(view: &View<'_>, size: u64, tables: bool) -> Option<(Vec<Range<u64>>, bool)> {
     let elf = &view.elf;
     let start = elf.segment_table().end;
     let wanted = start..start.checked_add(size)?;
@@ -136,6 +146,15 @@ fn over_what_follows(view: &View<'_>, size: u64) -> Option<(Vec<Range<u64>>, boo
     if joined.iter().any(|r| r.start < start || r.end - r.start > NOTE_MAX) {
         return None;
     }
+    let is_table = |s: &&Section| tables && TABLES.iter().any(|(sh_type, _)| s.sh_type == *sh_type) && s.size <= TABLE_MAX;
+    for section in elf.sections.iter().filter(is_table).filter(|s| meets(&s.range())) {
+        let pointed = |tag: u64| view.dynamic.as_ref().is_some_and(|d| d.entries.iter().any(|e| e.tag == tag && e.value == section.addr));
+        if !TABLES.iter().any(|(sh_type, tag)| section.sh_type == *sh_type && pointed(*tag)) || section.offset < start {
+            return None;
+        }
+        joined.push(section.range());
+    }
+    joined.sort_by_key(|r| r.start);
     let movable = |range: &Range<u64>| {
         let at = elf.interpreter().filter(|_| interpreter).map(Segment::range);
         joined.iter().chain(&at).any(|r| r.start <= range.start && range.end <= r.end)

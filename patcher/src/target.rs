@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::note;
 use crate::plan::{FileOffset, Phase, Rung};
 use crate::record::Kind;
-use crate::table::{TablePlace, TablePlan};
+use crate::table::{TABLES, TablePlace, TablePlan};
 use crate::view::{View, tag};
 use object::elf::{
     PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_PROPERTY, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, PT_PHDR, SHT_DYNAMIC, SHT_NOTE, SHT_STRTAB,
@@ -140,6 +140,9 @@ impl Build<'_> {
         };
         self.dynamic(content, &mut cursor)?;
         for range in self.choice.table.displaced.clone() {
+            if content.patches.iter().any(|p| p.offset < range.end && range.start < p.offset + p.new.len() as u64) {
+                return Err(Error::Refused { reason: "a table that is edited would have to move".into() });
+            }
             self.displace(range, &mut cursor)?;
         }
         self.interpreter(outside, &mut cursor)?;
@@ -218,8 +221,13 @@ impl Build<'_> {
         let moved = self.moved.iter().find(|m| m.from == dynamic.place).map(|m| (m.to, m.vaddr));
         let (to, vaddr) = moved.unwrap_or((dynamic.place.start, dynamic.address));
         let mut entries: Vec<Dyn> = Vec::with_capacity(content.entries.len() + 1);
+        let displaced = |address: u64| {
+            let (offset, _) = self.view.elf.offset_of(address)?;
+            self.moved.iter().find(|m| m.from.start == offset).map(|m| m.vaddr)
+        };
         for (index, (entry, was)) in content.entries.iter().enumerate() {
             let value = match (entry.tag, table, was) {
+                (t, _, _) if TABLES.iter().any(|(_, tag)| *tag == t) => displaced(entry.value).unwrap_or(entry.value),
                 (tag::STRTAB, Some((vaddr, _)), _) => vaddr,
                 (tag::STRSZ, Some((_, size)), _) => size,
                 (tag::MIPS_RLD_MAP_REL, _, Some(was)) => {
@@ -240,10 +248,10 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// Moves notes out of the way.
+    /// Moves notes and tables out of the way.
     fn displace(&mut self, range: Range<u64>, cursor: &mut Cursor) -> Result<(), Error> {
         let within = |r: &Range<u64>| !r.is_empty() && range.start <= r.start && r.end <= range.end;
-        let align = self.segments.iter().filter(|s| within(&s.range())).map(|s| s.align).max().unwrap_or(4).clamp(4, 16);
+        let align = self.segments.iter().filter(|s| within(&s.range())).map(|s| s.align).max().unwrap_or(8).clamp(4, 16);
         let bytes = self.view.image.read("a note", range.start, range.end - range.start)?.into_owned();
         let (to, vaddr) = cursor.take(bytes.len() as u64, align)?;
         for segment in self.segments.iter_mut().filter(|s| [PT_NOTE.0, PT_GNU_PROPERTY.0].contains(&s.p_type) && within(&s.range())) {
@@ -251,11 +259,11 @@ impl Build<'_> {
             let size = segment.file_size;
             relocate(segment, to + by, vaddr + by, size);
         }
-        for section in self.sections.iter_mut().filter(|s| s.sh_type == SHT_NOTE.0 && within(&s.range())) {
+        for section in self.sections.iter_mut().filter(|s| within(&s.range())) {
             let by = section.offset - range.start;
             (section.offset, section.addr) = (to + by, vaddr + by);
         }
-        self.put(to, bytes, Phase::Fresh, "notes that made way for a program header");
+        self.put(to, bytes, Phase::Fresh, "what made way for a program header");
         self.moved.push(Moved { from: range, to, vaddr });
         Ok(())
     }

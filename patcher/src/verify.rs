@@ -1,12 +1,14 @@
 //! Compares a file as its loader will see it with the file before: whatever differs must have been
 //! asked for. Knows nothing of how places were chosen.
 
+use crate::codec::Dyn;
 use crate::draft::Content;
 use crate::elf::{Elf, Segment};
 use crate::error::Error;
 use crate::plan::FileOffset;
 use crate::record::Kind;
 use crate::space::Space;
+use crate::table::TABLES;
 use crate::target::{Outside, Piece};
 use crate::view::{View, tag};
 use object::elf::{PT_DYNAMIC, PT_GNU_PROPERTY, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, PT_NULL, PT_PHDR};
@@ -162,14 +164,16 @@ fn dynamic(before: &View<'_>, after: &View<'_>, content: &Content) -> Result<(),
             (tag::STRTAB | tag::STRSZ, _) => true,
             (tag::MIPS_RLD_MAP_REL, _) => was.is_some(),
             (_, Some(text)) => new.text(entry.value)? == text,
-            (_, None) => entry.value == wanted.value,
+            (t, None) => entry.value == wanted.value || is_same_table(before, after, t, wanted.value, entry.value),
         };
         require(right, at, "an entry of the dynamic section is another")?;
     }
     // Tables keep their addresses: relocations, symbols, hashes, versions, initialisers.
     let edited = |t: u64| tag::is_string(t) || [tag::STRTAB, tag::STRSZ, tag::FLAGS_1, tag::DEBUG, tag::MIPS_RLD_MAP_REL].contains(&t);
-    let kept = |entries: &[crate::codec::Dyn]| entries.iter().filter(|d| !edited(d.tag)).copied().collect::<Vec<_>>();
-    require(kept(&old.entries) == kept(&new.entries), at, "an entry that was not edited is another")?;
+    let kept = |entries: &[Dyn]| entries.iter().filter(|d| !edited(d.tag)).copied().collect::<Vec<_>>();
+    let same = |(a, b): (&Dyn, &Dyn)| a == b || (a.tag == b.tag && is_same_table(before, after, a.tag, a.value, b.value));
+    let (was, is) = (kept(&old.entries), kept(&new.entries));
+    require(was.len() == is.len() && was.iter().zip(&is).all(same), at, "an entry that was not edited is another")?;
     let segment = after.elf.segment(PT_DYNAMIC.0);
     let mapped = segment.is_none_or(|s| after.elf.offset_of(s.vaddr).is_none_or(|(offset, _)| offset == s.offset.0));
     require(mapped, at, "PT_DYNAMIC's address and offset disagree")?;
@@ -179,6 +183,15 @@ fn dynamic(before: &View<'_>, after: &View<'_>, content: &Content) -> Result<(),
     let was = before.sections().iter().find(|s| s.sh_type == object::elf::SHT_DYNAMIC.0).is_some_and(|s| s.offset == old.place.start);
     require(!was || section.is_some_and(|s| s.offset == new.place.start), at, "the section header of the dynamic section is behind")?;
     strings(before, after, content)
+}
+
+/// Whether a table that moved is the same, byte for byte.
+fn is_same_table(before: &View<'_>, after: &View<'_>, tag: u64, from: u64, to: u64) -> bool {
+    let named = |s: &&crate::elf::Section| s.addr == from && TABLES.iter().any(|(sh_type, t)| *t == tag && s.sh_type == *sh_type);
+    let Some(section) = before.sections().iter().find(named) else { return false };
+    let at = |view: &View<'_>, address: u64| view.elf.offset_of(address).map(|(offset, _)| offset);
+    let (Some(old), Some(new)) = (at(before, from), at(after, to)) else { return false };
+    section.size > 0 && before.image.get(old, section.size).is_some_and(|old| after.image.get(new, section.size) == Some(old))
 }
 
 /// Every string that was there is there, where it was, but for those overwritten.
@@ -227,6 +240,7 @@ fn bytes(before: &View<'_>, after: &View<'_>, pieces: &[Piece], limit: u64) -> R
     // Where the table of program headers grew, only what moved may have been.
     let grown = elf.segment_table().end..table.end;
     if table.start == elf.header.segments_at && grown.start < grown.end {
+        // Of tables the dynamic section was compared above.
         let movable = [PT_LOAD.0, PT_PHDR.0, PT_INTERP.0, PT_NOTE.0, PT_GNU_PROPERTY.0, PT_NULL.0];
         let meets = |r: &Range<u64>| r.start < grown.end && grown.start < r.end;
         let lost = elf.segments.iter().any(|s| !movable.contains(&s.p_type) && meets(&s.range()));

@@ -155,15 +155,15 @@ fn a_hundred_edits_grow_the_file_no_more_than_the_largest_one() {
             now = patched(&now, &edits(n));
             assert!(now.len() as u64 <= alone, "{like:?}: {} bytes after {n}, {alone} at most", now.len());
         }
-        // In place the old bytes are read until the new ones are true: there are two sets of them, and where
-        // a set was too small for the next one, a gap.
+        // In place the old bytes are read until the new ones are true: there are two sets of them, and gaps
+        // where one was too small for the next.
         let one = plan_with(&file, &edits(0), &in_place()).unwrap();
         let bare = program(Like { spare: 1, padding: 0, ..like });
         let each = (0..100).map(|n| plan_with(&bare, &edits(n), &in_place()).unwrap().new_len()).max().unwrap() - bare.len() as u64;
         let mut now = done(&one, &file);
         for n in 1..100 {
             now = done(&plan_with(&now, &edits(n), &in_place()).unwrap(), &now);
-            assert!(now.len() as u64 <= file.len() as u64 + 3 * each, "{like:?}: {} bytes after {n}, {each} each", now.len());
+            assert!(now.len() as u64 <= file.len() as u64 + 5 * each, "{like:?}: {} bytes after {n}, {each} each", now.len());
         }
     }
 }

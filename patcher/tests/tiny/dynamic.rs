@@ -21,7 +21,7 @@ impl Like {
     }
 }
 
-pub const INTERPRETER: &str = "/lib/ld.so.1";
+pub const INTERPRETER: &str = "/lib/ld-linux-tiny.so.1";
 pub const SONAME: &str = "libtiny.so.1";
 pub const RUNPATH: &str = "/opt/tiny/lib";
 pub const NEEDED: [&str; 2] = ["libc.so.6", "libother.so.2"];
