@@ -95,7 +95,6 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
                     let record_end = start + record.encode().len() as u64;
                     let total = if behind { record_end.max(end) } else { end };
                     (record.new_len, record.inserted) = finish(total);
-                    record.new_len = record.new_len.max(kept_len(files, choice));
                 }
                 let bytes = record.encode();
                 end = end.max(start + bytes.len() as u64);
@@ -105,7 +104,6 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
         }
     }
     let (new_len, inserted) = finish(end);
-    let new_len = new_len.max(kept_len(files, choice));
     pieces = disjoint(pieces);
     let image_len = if inserted.is_some() || choice.rung == Rung::Doubled { end } else { new_len };
     let mut image = files.original.image.clone().sized(image_len);
@@ -146,11 +144,6 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
         remarks,
     };
     Ok(Composed { plan, image, pieces })
-}
-
-/// In place, a file never becomes shorter: what an earlier edit put behind is left there.
-fn kept_len(files: &Files<'_>, choice: &Choice) -> u64 {
-    if choice.at_once { files.base.len() as u64 } else { 0 }
 }
 
 fn write(base: &[u8], piece: &Piece) -> Write {
@@ -253,7 +246,8 @@ fn record_place(
     }
     // Behind the end, where nobody looks for a payload.
     let free = matches!(files.payload, None | Some(FoundBy::Start | FoundBy::AfterSectionHeaders | FoundBy::Loaded));
-    free.then(|| edited.size().max(kept_len(files, choice)).next_multiple_of(ALIGNMENT))
+    let behind = if choice.at_once { taken.end() } else { 0 };
+    free.then(|| edited.size().max(behind).next_multiple_of(ALIGNMENT))
 }
 
 /// What the last edit changed and this one does not is given back.

@@ -213,7 +213,7 @@ impl Plan {
     pub fn in_place(&self) -> bool {
         let commit = self.commit_span();
         let one_page = commit.is_empty() || commit.start / ATOMIC == (commit.end - 1) / ATOMIC;
-        self.at_once && one_page && self.new_len >= self.old_len && self.copies.iter().all(|c| c.to.0 >= self.old_len)
+        self.at_once && one_page && self.copies.iter().all(|c| c.to.0 >= self.old_len)
     }
 
     /// From the first to the last byte that makes the new file true; empty if there is none.

@@ -163,7 +163,7 @@ fn a_hundred_edits_grow_the_file_no_more_than_the_largest_one() {
         let mut now = done(&one, &file);
         for n in 1..100 {
             now = done(&plan_with(&now, &edits(n), &in_place()).unwrap(), &now);
-            assert!(now.len() as u64 <= file.len() as u64 + 5 * each, "{like:?}: {} bytes after {n}, {each} each", now.len());
+            assert!(now.len() as u64 <= file.len() as u64 + 3 * each, "{like:?}: {} bytes after {n}, {each} each", now.len());
         }
     }
 }

@@ -157,10 +157,13 @@ impl Patch<'_> {
     fn clean(&self) -> Vec<Lost> {
         let mut lost = Vec::new();
         let mut writes = self.work.phase(Phase::After).peekable();
-        if writes.peek().is_none() {
+        let shorter = self.work.new_len() < self.work.old_len();
+        if writes.peek().is_none() && !shorter {
             return lost;
         }
-        if let Err(e) = writes.try_for_each(|write| sys::write_all(&self.file, &write.new, write.offset.0)) {
+        let wiped = writes.try_for_each(|write| sys::write_all(&self.file, &write.new, write.offset.0));
+        // What earlier edits put behind the end and nobody reads any more.
+        if let Err(e) = wiped.and_then(|()| if shorter { sys::set_len(&self.file, self.work.new_len()) } else { Ok(()) }) {
             lost.push(Lost::Hygiene { cause: e.to_string() });
         }
         // It worked twice: a second try is worth it before a program is left without its privileges.

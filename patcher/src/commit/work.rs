@@ -100,8 +100,8 @@ impl<'a> Work<'a> {
 
     /// Why this cannot be done in place, if it cannot.
     pub(super) fn unfit_in_place(&self) -> Option<&'static str> {
-        if self.new_len() < self.old_len() {
-            return Some("the new file is shorter, which cannot be done in place");
+        if !self.plan.at_once {
+            return Some("bytes that are read now are overwritten or cut off, which cannot be done in place");
         }
         if self.moves.iter().any(|m| m.to.start < self.old_len()) {
             return Some("bytes of the file move, which cannot be done in place");
@@ -152,7 +152,7 @@ impl Plan {
     /// it is applied or committed; whether the result is a program is not.
     pub fn from_parts(old_len: u64, new_len: u64, copies: Vec<Copied>, writes: Vec<Write>) -> Plan {
         let (before, after, remarks) = (Vec::new(), Vec::new(), Vec::new());
-        Plan { old_len, new_len, copies, writes, rung: Rung::InPlace, at_once: true, before, after, remarks }
+        Plan { old_len, new_len, copies, writes, rung: Rung::InPlace, at_once: new_len >= old_len, before, after, remarks }
     }
 }
 
