@@ -186,3 +186,18 @@ fn difference_a_file_of_debug_information_has_no_interpreter() {
     assert!(theirs.status == 0 && !theirs.stdout.contains("/ld-linux"), "{theirs:?}");
     assert_eq!((ours.status, ours.stdout.as_str()), (1, ""), "{ours:?}");
 }
+
+#[test]
+fn difference_the_flag_of_big_endian_files_is_the_one_asked_for() {
+    let Some(both) = both() else { return };
+    for (fixture, flags) in
+        [("big-endian-library-ppc", "FLAGS_1 Flags: NODEFLIB\n"), ("big-endian-library-ppc64", "FLAGS_1 Flags: ORIGIN NODEFLIB\n")]
+    {
+        let [fixture] = &fixtures(&[fixture])[..] else { return };
+        let (theirs, ours) = both.run(fixture, &["--no-default-lib"]);
+        assert_eq!((theirs.status, ours.status), (0, 0));
+        // They set the bit of the other byte order.
+        assert!(!theirs.file.contains("NODEFLIB"), "{}", theirs.file);
+        assert!(ours.file.contains(flags), "{}", ours.file);
+    }
+}
