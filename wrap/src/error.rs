@@ -77,21 +77,26 @@ pub enum Error {
         reason: String,
     },
     /// A library asks for another by a name that is not the other's soname.
-    #[error("freezing {path:?}: {asker} asks for {name}, and {file:?} answers {soname}, so it would be searched for again; {remedy}")]
-    Unfreezable {
-        /// The file.
-        path: PathBuf,
-        /// Who asks.
-        asker: String,
-        /// For what.
-        name: String,
-        /// What answers now.
-        file: PathBuf,
-        /// To which name it answers when it is loaded by its path.
-        soname: String,
-        /// What to do.
-        remedy: String,
-    },
+    #[error(transparent)]
+    Unfreezable(Box<Unfreezable>),
+}
+
+/// A need of a library that no path of the program's can answer.
+#[derive(Debug, thiserror::Error)]
+#[error("freezing {path:?}: {asker} asks for {name}, and {file:?} answers {soname}, so it would be searched for again; {remedy}")]
+pub struct Unfreezable {
+    /// The file that was to be frozen.
+    pub path: PathBuf,
+    /// Who asks.
+    pub asker: String,
+    /// For what.
+    pub name: String,
+    /// What answers now.
+    pub file: PathBuf,
+    /// To which name it answers when it is loaded by its path.
+    pub soname: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 impl Error {
@@ -102,7 +107,7 @@ impl Error {
             Error::Cancelled => Kind::Cancelled,
             Error::Patch { .. } | Error::Load { .. } => Kind::File,
             Error::Commit(_) => Kind::Commit,
-            Error::Incomplete { .. } | Error::Unfreezable { .. } => Kind::Unfreezable,
+            Error::Incomplete { .. } | Error::Unfreezable(_) => Kind::Unfreezable,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! closure is named by the program, in the order in which they were loaded before, which keeps the order in which
 //! symbols are looked up.
 
-use crate::error::Error;
+use crate::error::{Error, Unfreezable};
 use patcher::Edit;
 use resolver::answer::{self, Extent, Native, Sources};
 use resolver::closure::{Environment, comes_with_the_loader};
@@ -99,6 +99,14 @@ pub fn plan(program: &Path, question: &Question<'_>) -> Result<Frozen, Error> {
     frozen.interpreter =
         resolution.needs.interpreter.clone().zip(loader).filter(|(old, new)| resolution.needs.kind.has_loader() && Path::new(old) != new);
     frozen.new = needs(resolution);
+    for need in &mut frozen.new {
+        // A search path may be relative; a need must mean the same from everywhere.
+        if let Need::File { path, .. } = need
+            && let Ok(absolute) = std::path::absolute(&*path)
+        {
+            *path = absolute;
+        }
+    }
     match libc {
         Libc::Glibc => check_names(program, resolution, &files)?,
         Libc::Musl => frozen.remarks.push(
@@ -151,14 +159,14 @@ fn check_names(program: &Path, resolution: &Resolution, files: &Files) -> Result
                 true => "its C library is not one of a usual build".to_owned(),
                 false => format!("give that file the soname {name} first (--soname)"),
             };
-            return Err(Error::Unfreezable {
+            return Err(Error::Unfreezable(Box::new(Unfreezable {
                 path: program.to_owned(),
                 asker: asker.name.clone(),
                 name: name.clone(),
                 file: library.path.clone(),
                 soname: library.soname.clone().map_or_else(|| "to no bare name".to_owned(), |s| format!("to {s}")),
                 remedy,
-            });
+            })));
         }
     }
     Ok(())

@@ -16,5 +16,5 @@ mod parallel;
 mod progress;
 pub mod tree;
 
-pub use error::{Error, Kind};
+pub use error::{Error, Kind, Unfreezable};
 pub use progress::{Progress, Silent};

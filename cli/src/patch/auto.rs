@@ -98,8 +98,12 @@ fn tell(done: &Committed, root: &Path) {
     for lost in &done.lost {
         anstream::eprintln!("xeno: warning: {}", OneLine(lost));
     }
+    if done.files.is_empty() {
+        return anstream::println!("{}: nothing to change", shown(root));
+    }
     let changed = done.files.iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged).count();
-    anstream::println!("{}: {changed} files patched; `xeno patch --undo {}` gives back the originals", shown(root), shown(root));
+    let s = if changed == 1 { "" } else { "s" };
+    anstream::println!("{}: {changed} file{s} patched; `xeno patch --undo {}` gives back the originals", shown(root), shown(root));
 }
 
 /// A bar on a terminal, for stages long enough to be seen; nothing elsewhere.

@@ -6,11 +6,13 @@ use super::sources::Here;
 use super::words::PatchArgs;
 use super::{interrupt, options, print_json, settings, show, trial};
 use crate::failure::{Failure, OneLine};
-use patcher::commit::{self, Batch, CommitKind, Done, How, Source};
+use patcher::commit::{self, Batch, CommitError, Done, How, Source};
 use patcher::{Edit, Error, Plan};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use store::cache::Cache;
@@ -36,9 +38,11 @@ struct Job<'j> {
 
 /// A job that was looked at.
 struct Planned {
-    source: Source,
+    /// The file itself, links followed.
+    real: PathBuf,
     plan: Plan,
     notes: Vec<String>,
+    users: Vec<UserReport>,
 }
 
 /// Edits, freezes or undoes.
@@ -48,53 +52,47 @@ pub(super) fn run(args: &PatchArgs) -> Result<u8, Failure> {
     if args.to_cache {
         return jobs.first().map_or(Ok(0), Job::to_cache);
     }
-    let alone = jobs.len() == 1 || args.in_place;
-    let mut reports: Vec<FileReport> = Vec::with_capacity(jobs.len());
-    let batch = Batch::new(settings(args));
-    let watch = jobs.len() <= USERS_MOST && !args.dry_run && args.output.is_none();
     if args.in_place && !args.dry_run {
         // A later file that cannot be planned leaves the first as it is.
         jobs.iter().try_for_each(|job| job.plan().map(|_| ()))?;
     }
-    for job in &jobs {
-        if interrupt::is_wanted() {
-            return Err(wrap::Error::Cancelled.into());
-        }
-        let mut planned = job.plan()?;
-        job.try_out(&mut planned)?;
-        let users = if watch && !planned.plan.is_empty() { show::users(&commit::users(planned.source.path())?) } else { Vec::new() };
-        let done = match () {
-            () if args.dry_run => None,
-            () if alone => Some(job.commit(&planned)?),
-            () => {
-                batch.add(&planned.source, &planned.plan)?;
-                None
-            }
-        };
-        if !args.json {
-            job.tell(&planned, done.as_ref(), &users);
-        }
-        reports.push(job.report(planned, done.as_ref(), users));
-    }
-    if !alone && !args.dry_run {
-        let done = batch.finish()?;
-        for done in &done {
-            if !args.json {
-                tell_losses(done);
-            }
-            let report = reports.iter_mut().find(|report| report.done.is_none() && report.path == done.path.display().to_string());
-            if let Some(report) = report {
-                report.done = Some(DoneReport::of(done));
-            }
-        }
-        if args.verify.as_deref() == Some("full") {
-            jobs.iter().try_for_each(Job::prove)?;
-        }
-    }
+    let reports = if jobs.len() == 1 || args.in_place || args.dry_run { one_by_one(&jobs)? } else { together(args, &jobs)? };
     if args.json {
         print_json(&Report { files: reports })?;
+    } else if jobs.is_empty() {
+        anstream::println!("nothing to undo");
     }
     Ok(0)
+}
+
+fn one_by_one(jobs: &[Job<'_>]) -> Result<Vec<FileReport>, Failure> {
+    let mut reports = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let (source, planned) = job.ready(jobs.len())?;
+        let done = if job.args.dry_run { None } else { Some(job.commit(&source, &planned.plan)?) };
+        reports.push(job.report(&planned, done.as_ref()));
+    }
+    Ok(reports)
+}
+
+/// All are written before the first is renamed.
+fn together(args: &PatchArgs, jobs: &[Job<'_>]) -> Result<Vec<FileReport>, Failure> {
+    let batch = Batch::new(settings(args));
+    let mut written: Vec<(&Job<'_>, Planned)> = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let (source, planned) = job.ready(jobs.len())?;
+        batch.add(&source, &planned.plan)?;
+        written.push((job, planned));
+    }
+    let done: HashMap<PathBuf, Done> = batch.finish()?.into_iter().map(|done| (done.path.clone(), done)).collect();
+    if args.verify.as_deref() == Some("full") {
+        jobs.iter().try_for_each(Job::prove)?;
+    }
+    let report = |(job, planned): &(&Job<'_>, Planned)| {
+        let done = done.get(&planned.real);
+        job.report(planned, done)
+    };
+    Ok(written.iter().map(report).collect())
 }
 
 /// The files; of directories to be undone, those in them that were patched.
@@ -116,7 +114,7 @@ fn paths(args: &PatchArgs) -> Result<Vec<PathBuf>, Failure> {
 }
 
 impl Job<'_> {
-    fn plan(&self) -> Result<Planned, Failure> {
+    fn plan(&self) -> Result<(Source, Planned), Failure> {
         let source = Source::open(&self.path)?;
         let named = |e: Error| self.named(&e);
         let mut notes = Vec::new();
@@ -131,7 +129,22 @@ impl Job<'_> {
             }
             patcher::plan_with(source.bytes(), &edits, &options(self.args)).map_err(named)?
         };
-        Ok(Planned { source, plan, notes })
+        let real = source.path().to_owned();
+        Ok((source, Planned { real, plan, notes, users: Vec::new() }))
+    }
+
+    /// Planned, tried if that was asked for, and who uses the file found out; `of` so many files.
+    fn ready(&self, of: usize) -> Result<(Source, Planned), Failure> {
+        if interrupt::is_wanted() {
+            return Err(wrap::Error::Cancelled.into());
+        }
+        let (source, mut planned) = self.plan()?;
+        self.try_out(&source, &mut planned)?;
+        let changes = !planned.plan.is_empty() && !self.args.dry_run && self.args.output.is_none();
+        if changes && of <= USERS_MOST {
+            planned.users = show::users(&commit::users(&planned.real)?);
+        }
+        Ok((source, planned))
     }
 
     fn named(&self, error: &dyn std::fmt::Display) -> Failure {
@@ -139,11 +152,10 @@ impl Job<'_> {
     }
 
     /// `--run-check`.
-    fn try_out(&self, planned: &mut Planned) -> Result<(), Failure> {
+    fn try_out(&self, source: &Source, planned: &mut Planned) -> Result<(), Failure> {
         if let Some(words) = self.args.run_check.as_ref().filter(|_| !planned.plan.is_empty()) {
-            let original = planned.source.bytes();
-            let patched = planned.plan.apply(original)?;
-            planned.notes.push(trial::compare(&self.path, original, &patched, words)?);
+            let patched = planned.plan.apply(source.bytes())?;
+            planned.notes.push(trial::compare(&self.path, source.bytes(), &patched, words)?);
             if interrupt::is_wanted() {
                 return Err(wrap::Error::Cancelled.into());
             }
@@ -151,31 +163,27 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn commit(&self, planned: &Planned) -> Result<Done, Failure> {
-        let (source, plan, settings) = (&planned.source, &planned.plan, settings(self.args));
+    fn commit(&self, source: &Source, plan: &Plan) -> Result<Done, Failure> {
+        let settings = settings(self.args);
         let full = self.args.verify.as_deref() == Some("full");
         // In place, the bytes to compare with change under the map.
         let expected = if full && self.args.in_place { Some(plan.apply(source.bytes())?) } else { None };
         let done = match &self.args.output {
             Some(to) => commit::output(source, plan, to, &settings)?,
-            None if self.args.in_place => commit::in_place(source, plan, &settings).map_err(|e| self.not_in_place(&e))?,
+            None if self.args.in_place => commit::in_place(source, plan, &settings).map_err(not_in_place)?,
             None => commit::replace(source, plan, &settings)?,
         };
         if full {
             let written = Source::open(&done.path)?;
-            let same = match expected {
-                Some(expected) if written.bytes() != expected => Err(self.named(&"the file is not as planned; restore it from a copy")),
-                Some(_) => Ok(()),
-                None => plan.verify(source.bytes(), written.bytes()).map_err(|e| self.named(&e)),
-            };
-            same?;
+            match expected {
+                Some(expected) if written.bytes() != expected => {
+                    return Err(self.named(&"the file is not as planned; restore it from a copy"));
+                }
+                Some(_) => {}
+                None => plan.verify(source.bytes(), written.bytes()).map_err(|e| self.named(&e))?,
+            }
         }
         Ok(done)
-    }
-
-    fn not_in_place(&self, error: &commit::CommitError) -> Failure {
-        let remedy = if error.kind() == CommitKind::Unfit { "; leave out --in-place to replace it" } else { "" };
-        Failure::own(format!("{error}{remedy}"))
     }
 
     /// After a batch the old bytes are gone: what is there now must lead back to them.
@@ -189,6 +197,7 @@ impl Job<'_> {
                 let original = plan.apply(source.bytes())?;
                 plan.verify(source.bytes(), &original).map_err(|e| self.named(&e))
             }
+            // It was as asked for already.
             Err(Error::NoRecord { .. }) => Ok(()),
             Err(e) => Err(self.named(&e)),
         }
@@ -196,36 +205,38 @@ impl Job<'_> {
 
     /// `--to-cache`: the name is that of the content, so that the same edit is the same file.
     fn to_cache(&self) -> Result<u8, Failure> {
-        let mut planned = self.plan()?;
-        self.try_out(&mut planned)?;
-        let bytes = planned.plan.apply(planned.source.bytes())?;
+        let (source, mut planned) = self.plan()?;
+        self.try_out(&source, &mut planned)?;
+        let bytes = planned.plan.apply(source.bytes())?;
         let digest: String = Sha256::digest(&bytes).iter().take(20).map(|b| format!("{b:02x}")).collect();
-        let name = planned.source.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let mode = std::fs::metadata(&self.path).map_or(0o555, |meta| meta.mode() & PERMISSIONS & !0o222);
+        let name = planned.real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let mode = std::fs::metadata(&planned.real).map_or(0o555, |meta| meta.mode() & PERMISSIONS & !0o222);
         let cache = Cache::of(&StoreRoot::choose(&Places::from_env())?);
-        let name = format!("{digest}-{name}");
-        let path = cache.path("patched", &name);
+        let path = cache.path("patched", &format!("{digest}-{name}"));
         if !path.exists() {
-            cache.fill("patched", &name, mode, |out| out.write_all(&bytes))?;
+            cache.fill("patched", &format!("{digest}-{name}"), mode, |out| out.write_all(&bytes))?;
         }
         // A path is bytes; whoever reads it gets them.
-        let mut line = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec();
-        line.push(b'\n');
+        let line = [path.as_os_str().as_bytes(), b"\n"].concat();
         std::io::stdout().write_all(&line).map_err(|e| Failure::own(format!("print the path: {e}")))?;
         Ok(0)
     }
 
-    fn report(&self, planned: Planned, done: Option<&Done>, users: Vec<UserReport>) -> FileReport {
+    /// Tells the person, or makes what a machine is told.
+    fn report(&self, planned: &Planned, done: Option<&Done>) -> FileReport {
+        if !self.args.json {
+            self.tell(planned, done);
+        }
         FileReport {
-            path: planned.source.path().display().to_string(),
+            path: self.path.display().to_string(),
             plan: PlanReport::of(&planned.plan),
             done: done.map(DoneReport::of),
-            users,
-            notes: planned.notes,
+            users: planned.users.clone(),
+            notes: planned.notes.clone(),
         }
     }
 
-    fn tell(&self, planned: &Planned, done: Option<&Done>, users: &[UserReport]) {
+    fn tell(&self, planned: &Planned, done: Option<&Done>) {
         let (path, plan) = (OneLine(self.path.display()), &planned.plan);
         if self.args.dry_run {
             anstream::println!("{path}:");
@@ -241,10 +252,20 @@ impl Job<'_> {
         }
         planned.notes.iter().for_each(|note| anstream::println!("  {}", OneLine(note)));
         plan.remarks().iter().for_each(|remark| anstream::println!("  note: {}", OneLine(remark)));
-        for user in users {
+        for user in &planned.users {
             anstream::eprintln!("xeno: warning: {path}: {}", OneLine(user.sentence()));
         }
         done.into_iter().for_each(tell_losses);
+    }
+}
+
+/// The refusal, with the remedy of this command.
+fn not_in_place(error: CommitError) -> Failure {
+    match error {
+        CommitError::Unfit { path, reason } => {
+            Failure::own(format!("changing {path:?} in place: {reason}; leave out --in-place to replace it"))
+        }
+        error => error.into(),
     }
 }
 
@@ -258,7 +279,7 @@ fn tell_losses(done: &Done) {
     }
 }
 
-/// A path that reads as the user wrote it.
+/// A path that cannot break its line.
 pub(super) fn shown(path: &Path) -> OneLine<std::path::Display<'_>> {
     OneLine(path.display())
 }

@@ -72,7 +72,7 @@ pub(super) struct DoneReport {
 }
 
 /// A process.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(super) struct UserReport {
     pid: u32,
     name: String,

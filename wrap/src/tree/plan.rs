@@ -254,8 +254,10 @@ impl fmt::Display for TreePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let programs = self.files.iter().filter(|file| file.kind.has_loader() || file.kind.is_static()).count();
         let counts = (self.files_seen, programs, self.files.len() - programs, self.changed().count());
-        let root = self.root.display();
-        writeln!(f, "{root}: {} files, {} programs, {} libraries; {} to change", counts.0, counts.1, counts.2, counts.3)?;
+        let many = |n: usize, one: &str, more: &str| format!("{n} {}", if n == 1 { one } else { more });
+        let [programs, libraries] = [many(counts.1, "program", "programs"), many(counts.2, "library", "libraries")];
+        let files = many(counts.0, "file", "files");
+        writeln!(f, "{}: {files}, {programs}, {libraries}; {} to change", self.root.display(), counts.3)?;
         for choice in &self.worlds {
             let whose = if choice.world == World::Host { "this machine's" } else { "the archive's" };
             let libc = if choice.libc == Libc::Glibc { "glibc" } else { "musl" };
@@ -266,6 +268,9 @@ impl fmt::Display for TreePlan {
             }
             for reason in &choice.passed_over {
                 writeln!(f, "    {reason}")?;
+            }
+            if choice.world == World::Archive {
+                writeln!(f, "    what is opened by name only while it runs is still looked for in this machine's directories")?;
             }
         }
         for file in self.files.iter().filter(|file| file.changes() || !file.problems.is_empty()) {
