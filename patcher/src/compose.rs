@@ -67,6 +67,7 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
         rung: choice.rung,
         found_by: FOUND_BY.iter().position(|f| *f == files.payload).unwrap_or_default() as u8,
         now: 0,
+        strings_at: files.original.dynamic.as_ref().map_or(0, |d| d.strings_at),
         changed,
     };
     let finish = |end: u64| -> (u64, Option<Inserted>) {
@@ -114,6 +115,9 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
     }
     pieces.iter().for_each(|p| image.put(p.offset, p.new.clone()));
     restore(files, &mut pieces, inserted.map_or(original_len, |i| i.at));
+    if choice.at_once {
+        forget_strings(files, &mut pieces, new_len);
+    }
 
     let mut copies = Vec::new();
     let from = files.original.image.in_base(overlay.start)..files.original.image.in_base(overlay.start) + (overlay.end - overlay.start);
@@ -207,6 +211,10 @@ fn changes(files: &Files<'_>, pieces: &[Piece], at: Option<u64>) -> Result<Vec<C
             all.push(Changed { offset: piece.offset, old: old.into_owned(), kind: Kind::Zeros });
             continue;
         }
+        if piece.kind == Kind::Strings && size == piece.new.len() as u64 {
+            all.push(Changed { offset: piece.offset, old: old.into_owned(), kind: Kind::Strings });
+            continue;
+        }
         let differs: Vec<usize> = old.iter().zip(&piece.new).enumerate().filter(|(_, (a, b))| a != b).map(|(i, _)| i).collect();
         // Equal bytes between two that differ cost less than another entry.
         for run in differs.chunk_by(|a, b| b - a <= 4) {
@@ -266,6 +274,19 @@ fn restore(files: &Files<'_>, pieces: &mut Vec<Piece>, limit: u64) {
     }
     back.append(pieces);
     *pieces = disjoint(back);
+}
+
+/// The strings of an earlier edit, behind the original, are read until this one is true; then they go:
+/// an old run path shall not stay.
+fn forget_strings(files: &Files<'_>, pieces: &mut Vec<Piece>, new_len: u64) {
+    let Some(dynamic) = &files.current.dynamic else { return };
+    let start = dynamic.strings_at.max(files.original.image.size());
+    let end = (dynamic.strings_at + dynamic.strings.len() as u64).min(new_len);
+    if start < end {
+        let new = vec![0; (end - start) as usize];
+        let gone = Piece { offset: start, new, phase: Phase::After, kind: Kind::Structure, why: "the strings of the last edit".into() };
+        *pieces = disjoint(std::iter::once(gone).chain(pieces.drain(..)).collect());
+    }
 }
 
 /// The plan that gives the original back.

@@ -77,6 +77,8 @@ pub(crate) struct Content {
     pub(crate) patches: Vec<Patch>,
     /// Strings overwritten at their old place: nobody reads them there if the table moves.
     pub(crate) wiped: Vec<Patch>,
+    /// Whether all of a table that moves is to be wiped out at its old place.
+    pub(crate) clobber: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -442,7 +444,7 @@ impl<'a> Draft<'a> {
         if self.strings.size() as u64 > u64::from(u32::MAX) {
             return Err(too_long());
         }
-        Ok(Content { entries, texts, table, patches, wiped })
+        Ok(Content { entries, texts, table, patches, wiped, clobber: false })
     }
 }
 

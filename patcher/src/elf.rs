@@ -156,6 +156,8 @@ pub struct Elf {
     /// The section headers; none if there are none, or if the table is not in the file. No loader
     /// reads them.
     pub sections: Vec<Section>,
+    /// The file's length, in bytes: what headers cover behind it is not there.
+    pub(crate) file_size: u64,
 }
 
 impl Elf {
@@ -184,7 +186,7 @@ impl Elf {
             }
         };
         let sections = sections(image, &header).unwrap_or_default();
-        Ok(Elf { header, segments, sections })
+        Ok(Elf { header, segments, sections, file_size: image.size() })
     }
 
     /// The first `PT_INTERP`, the only one the kernel looks at (`load_elf_binary` in

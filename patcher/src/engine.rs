@@ -26,11 +26,13 @@ pub struct Options {
     pub recycle_debug: bool,
     /// Whether the file keeps what is needed to undo the edit.
     pub undo: bool,
+    /// Whether a string table that moved is wiped out at its old place, where no loader looks any more.
+    pub clobber: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { way: Way::Replace, page_size: None, recycle_debug: false, undo: true }
+        Options { way: Way::Replace, page_size: None, recycle_debug: false, undo: true, clobber: false }
     }
 }
 
@@ -49,7 +51,7 @@ pub fn plan(file: &[u8], edits: &[Edit]) -> Result<Plan, Error> {
 /// [`Error`]; nothing was changed.
 pub fn plan_with(file: &[u8], edits: &[Edit], options: &Options) -> Result<Plan, Error> {
     let current = View::parse(file)?;
-    let record = Record::find(file, &current.elf);
+    let record = Record::find(file, &current);
     let original = match &record {
         Some((record, own)) => View::read(record.original(file, own))?,
         None => current.clone(),
@@ -58,7 +60,8 @@ pub fn plan_with(file: &[u8], edits: &[Edit], options: &Options) -> Result<Plan,
     for edit in edits {
         draft.apply(edit)?;
     }
-    let content = draft.finish(file, &original)?;
+    let mut content = draft.finish(file, &original)?;
+    content.clobber = options.clobber;
     if !draft.changed {
         return Ok(unchanged(file, &current));
     }
@@ -88,7 +91,7 @@ pub fn plan_with(file: &[u8], edits: &[Edit], options: &Options) -> Result<Plan,
 /// [`Error::NoRecord`] if the file has no record of an edit or was changed since; those of reading.
 pub fn undo(file: &[u8]) -> Result<Plan, Error> {
     let current = View::parse(file)?;
-    let record = Record::find(file, &current.elf);
+    let record = Record::find(file, &current);
     let original = match &record {
         Some((record, own)) => View::read(record.original(file, own))?,
         None => current.clone(),

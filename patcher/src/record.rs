@@ -2,16 +2,21 @@
 //! from the original again and leaves nothing of this one behind.
 //!
 //! A record is `MAGIC`, the payload's length (4 bytes), its CRC-32 (4 bytes), the payload and the length
-//! of all this (4 bytes). The payload: numbers in LEB128 of the original length, the new length, what was inserted (offset, length), the rung, how the payload
-//! is found, the CRC-32 of what is now at the changed places and in the headers, and for each changed place its distance
-//! from the end of the last one, its length times four plus its [`Kind`], and the original bytes unless
-//! they were zeros, each inverted: whoever scans a file for paths shall not find the old ones here. It stands at the first multiple of eight behind a `PT_LOAD`, behind
-//! the section headers or behind everything the headers cover, or ends where the file does. A file that changed since is not undone:
+//! of all this (4 bytes). The payload is made of numbers in LEB128: the original length, the new length,
+//! what was inserted (offset, length), the rung, how the payload is found, the CRC-32 of what is now at
+//! the changed places and in the headers, where the original has its dynamic strings, and for each
+//! changed place its distance from the end of the last one, its length times eight plus its [`Kind`],
+//! and the original bytes unless they are known, each inverted: whoever scans a file for paths shall not
+//! find the old ones here.
+//!
+//! It stands at the first multiple of eight behind a `PT_LOAD`, behind the section headers or behind
+//! everything the headers cover, or ends where the file does. A file that changed since is not undone:
 //! the lengths or the CRC tell.
 
 use crate::elf::Elf;
 use crate::image::{Image, Inserted};
 use crate::plan::Rung;
+use crate::view::View;
 use std::ops::Range;
 
 const MAGIC: &[u8; 8] = b"\x7fXENOun1";
@@ -29,14 +34,21 @@ pub(crate) enum Kind {
     Text,
     /// As `Structure`, where the original has zeros, which are not stored.
     Zeros,
+    /// The old place of a string table, whose bytes are not stored: the new one begins with them.
+    Strings,
 }
 
-const KINDS: &[Kind] = &[Kind::Structure, Kind::Symbols, Kind::Text, Kind::Zeros];
+const KINDS: &[Kind] = &[Kind::Structure, Kind::Symbols, Kind::Text, Kind::Zeros, Kind::Strings];
 
 impl Kind {
     /// Whether the next edit leaves them as they are.
     pub(crate) fn is_kept(self) -> bool {
         matches!(self, Kind::Symbols | Kind::Text)
+    }
+
+    /// Whether the record has the bytes.
+    fn is_stored(self) -> bool {
+        !matches!(self, Kind::Zeros | Kind::Strings)
     }
 }
 
@@ -63,6 +75,8 @@ pub(crate) struct Record {
     pub(crate) changed: Vec<Changed>,
     /// The [`seal`] of the edited file.
     pub(crate) now: u32,
+    /// Where the original's string table is, in the file.
+    pub(crate) strings_at: u64,
 }
 
 /// What stands before the payload, in bytes.
@@ -75,14 +89,23 @@ impl Record {
         let mut payload = Vec::new();
         let inserted = self.inserted.unwrap_or(Inserted { at: 0, size: 0 });
         let rung = RUNGS.iter().position(|r| *r == self.rung).unwrap_or_default();
-        let head = [self.original_len, self.new_len, inserted.at, inserted.size, rung as u64, self.found_by.into(), self.now.into()];
+        let head = [
+            self.original_len,
+            self.new_len,
+            inserted.at,
+            inserted.size,
+            rung as u64,
+            self.found_by.into(),
+            self.now.into(),
+            self.strings_at,
+        ];
         head.into_iter().for_each(|n| put(&mut payload, n));
         let mut at = 0;
         for changed in &self.changed {
             put(&mut payload, changed.offset - at);
             let kind = KINDS.iter().position(|k| *k == changed.kind).unwrap_or_default();
-            put(&mut payload, (changed.old.len() as u64) << 2 | kind as u64);
-            if changed.kind != Kind::Zeros {
+            put(&mut payload, (changed.old.len() as u64) << 3 | kind as u64);
+            if changed.kind.is_stored() {
                 payload.extend(changed.old.iter().map(|b| !b));
             }
             at = changed.offset + changed.old.len() as u64;
@@ -95,9 +118,10 @@ impl Record {
         out
     }
 
-    fn decode(payload: &[u8]) -> Option<Record> {
+    /// `strings` reads the string table that the file has now.
+    fn decode(payload: &[u8], strings: impl Fn(u64, usize) -> Option<Vec<u8>>) -> Option<Record> {
         let mut rest = payload;
-        let [original_len, new_len, at, size, rung, found_by, now] = [(); 7].map(|()| take(&mut rest));
+        let [original_len, new_len, at, size, rung, found_by, now, strings_at] = [(); 8].map(|()| take(&mut rest));
         let inserted = Inserted { at: at?, size: size? };
         let mut record = Record {
             original_len: original_len?,
@@ -107,17 +131,19 @@ impl Record {
             found_by: u8::try_from(found_by?).ok()?,
             changed: Vec::new(),
             now: u32::try_from(now?).ok()?,
+            strings_at: strings_at?,
         };
         let mut end = 0u64;
         while !rest.is_empty() {
             let offset = end.checked_add(take(&mut rest)?)?;
             let size = take(&mut rest)?;
-            let kind = *KINDS.get((size & 3) as usize)?;
-            let size = size >> 2;
+            let kind = *KINDS.get((size & 7) as usize)?;
+            let size = size >> 3;
             end = offset.checked_add(size).filter(|end| *end <= record.original_len && size <= PAYLOAD_MAX)?;
             let size = usize::try_from(size).ok()?;
             let old = match kind {
                 Kind::Zeros => vec![0; size],
+                Kind::Strings => strings(offset.checked_sub(record.strings_at)?, size)?,
                 _ => {
                     let (old, after) = rest.split_at_checked(size)?;
                     rest = after;
@@ -130,8 +156,12 @@ impl Record {
     }
 
     /// The record of the last edit and the bytes it takes, if the file is as that edit left it.
-    pub(crate) fn find(base: &[u8], elf: &Elf) -> Option<(Record, Range<u64>)> {
-        let image = Image::of(base);
+    pub(crate) fn find(base: &[u8], view: &View<'_>) -> Option<(Record, Range<u64>)> {
+        let (image, elf) = (Image::of(base), &view.elf);
+        let strings = |at: u64, size: usize| {
+            let at = usize::try_from(at).ok()?;
+            Some(view.dynamic.as_ref()?.strings.get(at..at.checked_add(size)?)?.to_vec())
+        };
         let ends = elf.loads().map(|s| s.range().end).chain([elf.section_table().end, crate::space::covered_end(elf)]);
         let starts = ends.filter_map(|end| end.checked_next_multiple_of(ALIGNMENT));
         let last = base.last_chunk::<FOOT>().map(|foot| (base.len() as u64).wrapping_sub(u32::from_le_bytes(*foot).into()));
@@ -146,7 +176,7 @@ impl Record {
             if crc32fast::hash(&payload) != number(12..16)? {
                 return None;
             }
-            let record = Record::decode(&payload)?;
+            let record = Record::decode(&payload, strings)?;
             let whole = record.new_len == base.len() as u64 && seal(&image, elf, &record.changed)? == record.now;
             whole.then_some((record, start..start + (FRAME + FOOT) as u64 + size))
         })

@@ -20,7 +20,8 @@ fn covers(elf: &Elf) -> impl Iterator<Item = Range<u64>> {
     let headers = [0..elf.header.codec.header_size(), elf.segment_table(), elf.section_table()];
     let segments = elf.segments.iter().filter(|s| s.p_type != 0).map(Segment::range);
     let sections = elf.sections.iter().map(|s| s.range());
-    headers.into_iter().chain(segments).chain(sections).filter(|r| !r.is_empty())
+    let there = |r: Range<u64>| r.start.min(elf.file_size)..r.end.min(elf.file_size);
+    headers.into_iter().chain(segments).chain(sections).map(there).filter(|r| !r.is_empty())
 }
 
 impl Space {

@@ -163,6 +163,7 @@ impl Build<'_> {
         }
         let sections_at = self.section_headers(&mut cursor, outside.cache.is_some())?;
         self.header_table(table_at, sections_at, outside)?;
+        let clobbered = self.clobber(content);
         for patch in content.patches.iter().chain(&content.wiped) {
             self.pieces.push(Piece {
                 offset: patch.offset,
@@ -176,10 +177,36 @@ impl Build<'_> {
             let wiped = content.wiped.iter().map(|p| p.offset).collect::<Vec<_>>();
             for piece in self.pieces.iter_mut().filter(|p| p.kind == Kind::Text && wiped.contains(&p.offset)) {
                 piece.phase = Phase::After;
+                if clobbered {
+                    piece.new.fill(0);
+                }
             }
         }
         let end = self.pieces.iter().map(|p| p.offset + p.new.len() as u64).max().unwrap_or_default();
         Ok(Target { pieces: std::mem::take(&mut self.pieces), segments: self.segments.clone(), end })
+    }
+
+    /// Wipes out the string table that moved, unless something else reads its bytes.
+    fn clobber(&mut self, content: &Content) -> bool {
+        let (Some(dynamic), true, true) = (&self.view.dynamic, content.clobber, content.table.is_some()) else { return false };
+        let place = dynamic.strings_at..dynamic.strings_at + dynamic.strings.len() as u64;
+        let meets = |r: &Range<u64>| r.start < place.end && place.start < r.end;
+        let elf = &self.view.elf;
+        let segments = elf.segments.iter().filter(|s| s.p_type != 0 && !s.is_load()).any(|s| meets(&s.range()));
+        let own = |s: &&Section| s.sh_type == SHT_STRTAB.0 && s.addr == dynamic.strings_address;
+        let sections = elf.sections.iter().filter(|s| !own(s)).any(|s| meets(&s.range()));
+        if segments || sections || place.is_empty() {
+            return false;
+        }
+        let new = vec![0; (place.end - place.start) as usize];
+        self.pieces.push(Piece {
+            offset: place.start,
+            new,
+            phase: Phase::After,
+            kind: Kind::Strings,
+            why: "the old place of the strings".into(),
+        });
+        true
     }
 
     /// How many headers there will be.

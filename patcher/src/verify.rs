@@ -237,6 +237,12 @@ fn bytes(before: &View<'_>, after: &View<'_>, pieces: &[Piece], limit: u64) -> R
             at = step.or(same.then_some(at + 1)).ok_or(unplanned(at, "bytes change that were not edited"))?;
         }
     }
+    let strings = before.dynamic.as_ref().map_or(0..0, |d| d.strings_at..d.strings_at + d.strings.len() as u64);
+    for piece in pieces.iter().filter(|p| p.kind == Kind::Strings) {
+        let old = strings.start <= piece.offset && piece.offset + piece.new.len() as u64 <= strings.end;
+        let moved = after.dynamic.as_ref().is_some_and(|d| d.strings_at != strings.start);
+        require(old && moved, piece.offset, "strings are wiped out that are still read")?;
+    }
     // Where the table of program headers grew, only what moved may have been.
     let grown = elf.segment_table().end..table.end;
     if table.start == elf.header.segments_at && grown.start < grown.end {

@@ -100,6 +100,7 @@ fn an_edit_is_undone_byte_for_byte_after_any_number_of_others() {
         let mut now = file.clone();
         for (n, edit) in every_edit().into_iter().enumerate() {
             let options = if n % 2 == 0 { Options::default() } else { in_place() };
+            let options = Options { clobber: n % 3 == 0, ..options };
             now = done(&plan_with(&now, &[edit], &options).unwrap(), &now);
             let back = undo(&now).unwrap_or_else(|e| panic!("{like:?} after {n}: {e}"));
             assert!(done(&back, &now) == file, "{like:?} after {n}");
@@ -243,6 +244,23 @@ fn an_old_run_path_is_nowhere_in_the_file_any_more() {
             let after = done(&plan_with(&file, &[rpath(LONG)], &options).unwrap(), &file);
             assert!(memchr::memmem::find(&after, RUNPATH.as_bytes()).is_none(), "{like:?}");
             assert!(memchr::memmem::find(&file, RUNPATH.as_bytes()).is_some());
+        }
+    }
+}
+
+#[test]
+fn a_string_table_that_moved_is_wiped_out_on_request_and_comes_back() {
+    for like in all() {
+        for options in [Options { clobber: true, ..Options::default() }, Options { clobber: true, ..in_place() }] {
+            let file = program(like);
+            let count = |file: &[u8]| memchr::memmem::find_iter(file, SONAME.as_bytes()).count();
+            let mut now = file.clone();
+            for path in [LONG, "/opt/of/another/length/that/is/longer/than/what/was/there", "/x"] {
+                now = done(&plan_with(&now, &[rpath(path)], &options).unwrap(), &now);
+                assert_eq!((count(&file), count(&now)), (1, 1), "{like:?} {path}");
+                assert!(says(&now).contains(path) && says(&now).contains(SONAME), "{like:?} {path}");
+                assert!(done(&undo(&now).unwrap(), &now) == file, "{like:?} {path}");
+            }
         }
     }
 }

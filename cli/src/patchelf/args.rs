@@ -59,7 +59,7 @@ pub(super) const OPTIONS: &[Opt] = &[
     flag("--clear-execstack", "", |r, _| on(&mut r.clear_execstack)),
     flag("--set-execstack", "", |r, _| on(&mut r.set_execstack)),
     taking("--rename-dynamic-symbols", &["NAME_MAP_FILE"], "each line: an old name and a new one", rename_symbols),
-    flag("--no-clobber-old-sections", "accepted; no section is written over", |_, _| Ok(())),
+    flag("--no-clobber-old-sections", "the old place of strings that move stays as it is", |r, _| on(&mut r.keep_old_sections)),
     taking("--output", &["FILE"], "", |r, v| text(v).map(|file| r.output = Some(file))),
     flag("--debug", "", |r, _| on(&mut r.debug)),
     flag("--version", "", |_, _| Ok(())),
@@ -83,6 +83,7 @@ pub(super) struct Prints {
 pub(super) struct Request {
     pub(super) print: Prints,
     pub(super) debug: bool,
+    pub(super) keep_old_sections: bool,
     /// Empty for none.
     pub(super) interpreter: Vec<u8>,
     pub(super) page_size: Option<u64>,

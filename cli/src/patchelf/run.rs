@@ -37,7 +37,7 @@ fn patch(request: &Request, name: &[u8], debug: &dyn Fn(&str)) -> Result<(), Com
         return Ok(());
     }
     let way = if output.is_some() { Way::Replace } else { Way::InPlace };
-    let options = Options { way, page_size: request.page_size, ..Options::default() };
+    let options = Options { way, page_size: request.page_size, clobber: !request.keep_old_sections, ..Options::default() };
     let plan = patcher::plan_with(file, &edits, &options)?;
     if !plan.is_empty() {
         sections.oddities().iter().for_each(|oddity| complain(oddity.as_bytes()));
