@@ -37,7 +37,7 @@ pub(crate) fn run(args: &PatchArgs) -> Result<u8, Failure> {
 
 fn options(args: &PatchArgs) -> Options {
     let way = if args.in_place { Way::InPlace } else { Way::Replace };
-    Options { way, page_size: None, recycle_debug: args.recycle_debug, undo: !args.no_undo }
+    Options { way, recycle_debug: args.recycle_debug, undo: !args.no_undo, ..Options::default() }
 }
 
 fn settings(args: &PatchArgs) -> Settings {
