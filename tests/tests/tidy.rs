@@ -12,6 +12,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("cli/src/entry.rs", "the C entry point: Rust's own runs before main and costs what a start may not"),
     ("fhs-env/src/sys.rs", "fork(2) has no safe form"),
     ("patcher/src/commit/source.rs", "a mapped file may change under the map"),
+    ("patcher/src/commit/sys.rs", "leases have no safe form"),
     ("resolver/src/map.rs", "a mapped file may change under the map"),
     ("store/src/index/file.rs", "a mapped file may change under the map"),
 ];

@@ -6,6 +6,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Gid, Uid};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -222,6 +223,30 @@ pub(super) fn lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Whether no other open file of this inode is anywhere, be it a descriptor, a map or a running program: the kernel then
+/// grants a write lease (fcntl(2), `F_SETLEASE`), which is given back at once. `false` also where it cannot be told: to
+/// who does not own the file, and on file systems that hand an open file on to another one (overlays, networks, FUSE).
+pub(super) fn is_alone(file: &File) -> bool {
+    let local = fs::fstatfs(file).is_ok_and(|found| LEASES.contains(&(found.f_type as u64 & 0xffff_ffff)));
+    // Whoever opened the file in between would have a signal sent to this process: one that is ignored by default.
+    let alone = local && control(file, F_SETSIG, libc::SIGURG) && control(file, libc::F_SETLEASE, libc::F_WRLCK.into());
+    alone && control(file, libc::F_SETLEASE, libc::F_UNLCK.into())
+}
+
+/// File systems whose inodes know all their open files: ext2 to 4, XFS, btrfs, tmpfs, F2FS (statfs(2)).
+const LEASES: [u64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010];
+
+/// asm-generic/fcntl.h; the libc crate has it for one machine only.
+const F_SETSIG: libc::c_int = 10;
+
+/// One fcntl(2) whose argument is a number.
+#[allow(unsafe_code, reason = "leases have no safe form")]
+fn control(file: &File, command: libc::c_int, number: libc::c_int) -> bool {
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and the commands this is called with take an
+    // integer: no memory of ours is read or written.
+    unsafe { libc::fcntl(file.as_raw_fd(), command, number) == 0 }
+}
+
 /// The effective user.
 pub(super) fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
@@ -236,4 +261,26 @@ pub(super) fn in_group(group: u32) -> bool {
 /// A device as `/proc/PID/maps` writes it (`show_vma_header_prefix`, fs/proc/task_mmu.c).
 pub(super) fn device_in_maps(dev: u64) -> String {
     format!("{:02x}:{:02x}", fs::major(dev), fs::minor(dev))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_alone_until_somebody_else_opens_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "a file").unwrap();
+        let file = open_to_read(&path).unwrap();
+        let local = LEASES.contains(&(fs::fstatfs(&file).unwrap().f_type as u64 & 0xffff_ffff));
+        assert_eq!(is_alone(&file), local);
+        for open in [open_to_read, open_to_write] {
+            let _other = open(&path).unwrap();
+            assert!(!is_alone(&file));
+        }
+        assert_eq!(is_alone(&file), local);
+        // The lease is gone: nobody has to wait for it.
+        open_to_write(&path).unwrap();
+    }
 }
