@@ -11,12 +11,12 @@ const THREADS_MAX: usize = 64;
 ///
 /// # Errors
 /// [`Error::Cancelled`] if `progress` says so between two items.
-pub(crate) fn map<T: Sync, S, R: Send>(
+pub(crate) fn map<'i, T: Sync, S, R: Send>(
     what: &str,
-    items: &[T],
+    items: &'i [T],
     progress: &dyn Progress,
     state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, &T) -> R + Sync,
+    work: impl Fn(&mut S, &'i T) -> R + Sync,
 ) -> Result<Vec<R>, Error> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(THREADS_MAX).min(items.len()).max(1);

@@ -28,8 +28,9 @@ struct TreeReport {
     failing: Vec<Failing>,
 }
 
+/// What was done with a tree.
 #[derive(Serialize)]
-struct DoneReport {
+pub(super) struct DoneReport {
     files: Vec<FileDone>,
     lost: Vec<String>,
 }
@@ -87,6 +88,24 @@ pub(super) fn run(args: &PatchArgs) -> Result<u8, Failure> {
     Ok(if failing { FAILED } else { 0 })
 }
 
+/// Gives back the originals of a directory.
+pub(super) fn undo(args: &PatchArgs, directory: &Path) -> Result<DoneReport, Failure> {
+    let root = shown(directory);
+    if args.dry_run || args.output.is_some() || args.in_place {
+        return Err(Failure::own(format!("undo {root}: it is a directory; name its files to see or choose how each is undone")));
+    }
+    let done = tree::undo(directory, &settings(args), &Bar::new())?;
+    if !args.json {
+        let s = if done.files.len() == 1 { "" } else { "s" };
+        match done.files.is_empty() {
+            true => anstream::println!("{root}: nothing to undo"),
+            false => anstream::println!("{root}: {} file{s} as before the first patch", done.files.len()),
+        }
+        done.lost.iter().for_each(|lost| anstream::eprintln!("xeno: warning: {}", OneLine(lost)));
+    }
+    Ok(DoneReport::of(done))
+}
+
 impl DoneReport {
     fn of(done: Committed) -> DoneReport {
         let file = |(path, outcome): (std::path::PathBuf, Outcome)| FileDone { path: path.display().to_string(), outcome };
@@ -107,7 +126,7 @@ fn tell(done: &Committed, root: &Path) {
 }
 
 /// A bar on a terminal, for stages long enough to be seen; nothing elsewhere.
-pub(super) struct Bar {
+struct Bar {
     terminal: bool,
     bar: Mutex<Option<ProgressBar>>,
 }
@@ -116,7 +135,7 @@ pub(super) struct Bar {
 const STEPS_SHOWN: u64 = 200;
 
 impl Bar {
-    pub(super) fn new() -> Bar {
+    fn new() -> Bar {
         Bar { terminal: std::io::stderr().is_terminal(), bar: Mutex::new(None) }
     }
 

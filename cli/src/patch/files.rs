@@ -4,7 +4,7 @@
 use super::show::{DoneReport, FileReport, PlanReport, UserReport};
 use super::sources::Here;
 use super::words::PatchArgs;
-use super::{interrupt, options, print_json, settings, show, trial};
+use super::{auto, interrupt, options, print_json, settings, show, trial};
 use crate::failure::{Failure, OneLine};
 use patcher::commit::{self, Batch, CommitError, Done, How, Source};
 use patcher::{Edit, Error, Plan};
@@ -27,6 +27,9 @@ const PERMISSIONS: u32 = 0o777;
 #[derive(Serialize)]
 struct Report {
     files: Vec<FileReport>,
+    /// Directories that were undone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trees: Vec<auto::DoneReport>,
 }
 
 /// One file and what is to be done with it.
@@ -48,7 +51,9 @@ struct Planned {
 /// Edits, freezes or undoes.
 pub(super) fn run(args: &PatchArgs) -> Result<u8, Failure> {
     let here = if args.freeze { Some(Here::new(args)?) } else { None };
-    let jobs: Vec<Job<'_>> = paths(args)?.into_iter().map(|path| Job { args, path, here: here.as_ref() }).collect();
+    let job = |path: &PathBuf| Job { args, path: path.clone(), here: here.as_ref() };
+    let (trees, files): (Vec<&PathBuf>, Vec<&PathBuf>) = args.files.iter().partition(|path| args.undo && path.is_dir());
+    let jobs: Vec<Job<'_>> = files.into_iter().map(job).collect();
     if args.to_cache {
         return jobs.first().map_or(Ok(0), Job::to_cache);
     }
@@ -57,10 +62,9 @@ pub(super) fn run(args: &PatchArgs) -> Result<u8, Failure> {
         jobs.iter().try_for_each(|job| job.plan().map(|_| ()))?;
     }
     let reports = if jobs.len() == 1 || args.in_place || args.dry_run { one_by_one(&jobs)? } else { together(args, &jobs)? };
+    let trees = trees.into_iter().map(|tree| auto::undo(args, tree)).collect::<Result<Vec<_>, Failure>>()?;
     if args.json {
-        print_json(&Report { files: reports })?;
-    } else if jobs.is_empty() {
-        anstream::println!("nothing to undo");
+        print_json(&Report { files: reports, trees })?;
     }
     Ok(0)
 }
@@ -93,24 +97,6 @@ fn together(args: &PatchArgs, jobs: &[Job<'_>]) -> Result<Vec<FileReport>, Failu
         job.report(planned, done)
     };
     Ok(written.iter().map(report).collect())
-}
-
-/// The files; of directories to be undone, those in them that were patched.
-fn paths(args: &PatchArgs) -> Result<Vec<PathBuf>, Failure> {
-    let mut paths = Vec::new();
-    for path in &args.files {
-        if !(args.undo && path.is_dir()) {
-            paths.push(path.clone());
-            continue;
-        }
-        for file in wrap::tree::files(path, &super::auto::Bar::new())? {
-            let source = Source::open(&file)?;
-            if patcher::undo(source.bytes()).is_ok() {
-                paths.push(file);
-            }
-        }
-    }
-    Ok(paths)
 }
 
 impl Job<'_> {

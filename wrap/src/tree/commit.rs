@@ -2,6 +2,7 @@
 //! the first rename leaves every file as it was. And tries the programs afterwards.
 
 use super::plan::{FilePlan, TreePlan};
+use super::walk::walk;
 use crate::error::Error;
 use crate::parallel;
 use crate::progress::Progress;
@@ -31,18 +32,36 @@ pub enum Outcome {
 /// What was done.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
-    /// Each file and how, in the order in which they were done.
+    /// Each file and how, sorted.
     pub files: Vec<(PathBuf, Outcome)>,
     /// What could not be kept of the old files, one sentence each.
     pub lost: Vec<String>,
 }
 
-/// Files that are one file under several names, all of them in the tree.
-struct Shared<'p> {
-    file: &'p FilePlan,
+/// A file of the tree under all the names it has there.
+struct Subject<'s> {
+    path: &'s Path,
+    other_names: &'s [PathBuf],
+    names_outside: u64,
+    index: usize,
+}
+
+impl Subject<'_> {
+    fn names(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.path).chain(self.other_names.iter().map(PathBuf::as_path))
+    }
+}
+
+/// A file that is changed where it lies, so that its names stay one file.
+struct Shared<'s> {
+    subject: &'s Subject<'s>,
     source: Source,
     plan: Plan,
 }
+
+/// What is to be done with a file's bytes; `None` for nothing.
+trait Make: Fn(usize, &[u8], Way) -> Result<Option<Plan>, patcher::Error> + Sync {}
+impl<F: Fn(usize, &[u8], Way) -> Result<Option<Plan>, patcher::Error> + Sync> Make for F {}
 
 /// Carries out `plan`.
 ///
@@ -50,9 +69,52 @@ struct Shared<'p> {
 /// [`Error::Patch`] and [`Error::Cancelled`] before anything is changed; [`Error::Commit`], which says what the files
 /// are then.
 pub fn commit(plan: &TreePlan, options: &Options, settings: &Settings, progress: &dyn Progress) -> Result<Committed, Error> {
+    let files: Vec<&FilePlan> = plan.changed().collect();
+    let edits: Vec<_> = files.iter().map(|file| file.edits()).collect();
+    let subjects: Vec<Subject<'_>> = files
+        .iter()
+        .enumerate()
+        .map(|(index, file)| Subject { path: &file.path, other_names: &file.other_names, names_outside: file.names_outside, index })
+        .collect();
+    let make = |index: usize, bytes: &[u8], way: Way| {
+        let edits = edits.get(index).map(Vec::as_slice).unwrap_or_default();
+        patcher::plan_with(bytes, edits, &Options { way, ..*options }).map(Some)
+    };
+    carry_out("patching", &subjects, &make, settings, progress)
+}
+
+/// Gives back the originals of all files below `root` that have a record of an edit.
+///
+/// # Errors
+/// [`Error::Root`], [`Error::TooLarge`], and those of [`commit`].
+pub fn undo(root: &Path, settings: &Settings, progress: &dyn Progress) -> Result<Committed, Error> {
+    let root = std::fs::canonicalize(root).map_err(|source| Error::Root { path: root.to_owned(), source })?;
+    let inventory = walk(&root, progress)?;
+    let subjects: Vec<Subject<'_>> = inventory
+        .items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| Subject { path: &item.path, other_names: &item.other_names, names_outside: item.names_outside, index })
+        .collect();
+    let make = |_: usize, bytes: &[u8], _: Way| match patcher::undo(bytes) {
+        Ok(plan) => Ok(Some(plan)),
+        Err(patcher::Error::NoRecord { .. }) => Ok(None),
+        // A file that cannot be read was not patched here.
+        Err(e) if e.kind() == patcher::Kind::Malformed => Ok(None),
+        Err(e) => Err(e),
+    };
+    carry_out("undoing", &subjects, &make, settings, progress)
+}
+
+fn carry_out(
+    what: &str,
+    subjects: &[Subject<'_>],
+    make: &impl Make,
+    settings: &Settings,
+    progress: &dyn Progress,
+) -> Result<Committed, Error> {
     let batch = Batch::new(settings.clone());
-    let changed: Vec<&FilePlan> = plan.changed().collect();
-    let staged = parallel::map("patching", &changed, progress, || (), |(), file| stage(file, options, &batch))?;
+    let staged = parallel::map(what, subjects, progress, || (), |(), subject| stage(subject, make, &batch))?;
     // Until here every failure leaves all files as they are: the batch is dropped.
     let shared: Vec<Shared<'_>> = staged.into_iter().collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect();
     if progress.is_cancelled() {
@@ -65,14 +127,18 @@ pub fn commit(plan: &TreePlan, options: &Options, settings: &Settings, progress:
             Ok(done) => committed.add(done),
             Err(e) if matches!(e.kind(), CommitKind::InUse | CommitKind::Privileges | CommitKind::Unfit) => {
                 log::info!("{e}");
-                for path in names(one.file) {
+                for path in one.subject.names() {
                     let source = Source::open(path)?;
-                    committed.add(commit::replace(&source, &replacement(&source, one.file, options)?, settings)?);
+                    if let Some(plan) = made(one.subject, make, &source, Way::Replace)? {
+                        committed.add(commit::replace(&source, &plan, settings)?);
+                    }
                 }
             }
             Err(e) => return Err(e.into()),
         }
     }
+    // Threads finish as they like; a report is the same every time.
+    committed.files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(committed)
 }
 
@@ -88,30 +154,23 @@ impl Committed {
     }
 }
 
-fn names(file: &FilePlan) -> impl Iterator<Item = &PathBuf> {
-    std::iter::once(&file.path).chain(&file.other_names)
-}
-
-fn replacement(source: &Source, file: &FilePlan, options: &Options) -> Result<Plan, Error> {
-    let options = Options { way: Way::Replace, ..*options };
-    let failed = |e| Error::Patch { path: source.path().to_owned(), source: e };
-    patcher::plan_with(source.bytes(), &file.edits(), &options).map_err(failed)
+fn made(subject: &Subject<'_>, make: &impl Make, source: &Source, way: Way) -> Result<Option<Plan>, Error> {
+    make(subject.index, source.bytes(), way).map_err(|e| Error::Patch { path: source.path().to_owned(), source: e })
 }
 
 /// Writes the new file, or keeps one that has several names for later.
-fn stage<'p>(file: &'p FilePlan, options: &Options, batch: &Batch) -> Result<Option<Shared<'p>>, Error> {
-    if !file.other_names.is_empty() && file.names_outside == 0 {
-        let source = Source::open(&file.path)?;
-        let in_place = Options { way: Way::InPlace, ..*options };
-        let plan = patcher::plan_with(source.bytes(), &file.edits(), &in_place)
-            .map_err(|e| Error::Patch { path: file.path.clone(), source: e })?;
-        if plan.in_place() {
-            return Ok(Some(Shared { file, source, plan }));
+fn stage<'s>(subject: &'s Subject<'s>, make: &impl Make, batch: &Batch) -> Result<Option<Shared<'s>>, Error> {
+    if !subject.other_names.is_empty() && subject.names_outside == 0 {
+        let source = Source::open(subject.path)?;
+        match made(subject, make, &source, Way::InPlace)? {
+            Some(plan) if plan.in_place() => return Ok(Some(Shared { subject, source, plan })),
+            Some(_) => {}
+            None => return Ok(None),
         }
     }
-    for path in names(file) {
+    for path in subject.names() {
         let source = Source::open(path)?;
-        let plan = replacement(&source, file, options)?;
+        let Some(plan) = made(subject, make, &source, Way::Replace)? else { break };
         match batch.add(&source, &plan) {
             Ok(_) => {}
             // The file that made the batch fail says so itself.

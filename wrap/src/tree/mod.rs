@@ -12,7 +12,7 @@ mod path;
 mod plan;
 mod walk;
 
-pub use commit::{Committed, Outcome, check, commit};
+pub use commit::{Committed, Outcome, check, commit, undo};
 pub use plan::{Answer, FilePlan, Interpreter, PassedOver, Problem, Renamed, RunPath, Tag, TreePlan, World, WorldChoice};
 
 use crate::error::Error;
@@ -89,18 +89,6 @@ pub fn plan(root: &Path, places: &dyn Places, shared: &Shared, progress: &dyn Pr
     tree.files.sort_by(|a, b| a.path.cmp(&b.path));
     tree.passed_over = inventory.passed_over;
     Ok(tree)
-}
-
-/// Every ELF file below `root`, under each of its names, sorted.
-///
-/// # Errors
-/// [`Error::Root`], [`Error::TooLarge`], [`Error::Cancelled`].
-pub fn files(root: &Path, progress: &dyn Progress) -> Result<Vec<PathBuf>, Error> {
-    let root = std::fs::canonicalize(root).map_err(|source| Error::Root { path: root.to_owned(), source })?;
-    let items = walk::walk(&root, progress)?.items;
-    let mut paths: Vec<PathBuf> = items.into_iter().flat_map(|item| std::iter::once(item.path).chain(item.other_names)).collect();
-    paths.sort();
-    Ok(paths)
 }
 
 /// Files that belong to one process stand together. A library that names no C library goes with the programs of its
