@@ -221,7 +221,7 @@ fn section<S: object::read::elf::SectionHeader<Endian = Endianness>>(s: &S, e: E
     Section {
         name: s.sh_name(e),
         sh_type: s.sh_type(e).0,
-        flags: s.sh_flags(e).0.into(),
+        flags: s.sh_flags(e).0,
         addr: s.sh_addr(e).into(),
         offset: s.sh_offset(e).into(),
         size: s.sh_size(e).into(),

@@ -161,7 +161,7 @@ fn write(base: &[u8], piece: &Piece) -> Write {
 fn disjoint(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut done: Vec<Piece> = Vec::new();
     for piece in pieces.into_iter().rev() {
-        let mut parts = vec![piece.offset..piece.offset + piece.new.len() as u64];
+        let mut parts: Vec<Range<u64>> = std::iter::once(piece.offset..piece.offset + piece.new.len() as u64).collect();
         for later in &done {
             let over = later.offset..later.offset + later.new.len() as u64;
             parts = parts

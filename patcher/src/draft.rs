@@ -11,6 +11,7 @@ use crate::table::TABLES;
 use crate::view::{View, tag};
 use object::elf::{DF_1_NODEFLIB, ET_DYN};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A value of the dynamic section.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,10 @@ pub(crate) struct Draft<'a> {
     pub(crate) exec_stack: Option<bool>,
     /// The descriptor of the resolution cache's note; `None` for no such note.
     pub(crate) cache: Option<Vec<u8>>,
+    /// Where the original has such a note that the edits make untrue.
+    pub(crate) stale_cache: Option<Range<u64>>,
+    /// Where the original has such a note.
+    first_cache: Option<Range<u64>>,
     /// File names of version needs that change: where they stand, and the new name.
     version_files: Vec<(u64, Vec<u8>)>,
     renames: Vec<(Vec<u8>, Vec<u8>)>,
@@ -129,10 +134,11 @@ impl<'a> Draft<'a> {
         }
         // Strings that earlier edits overwrote where they stood: the base has them already.
         let strings = Strings::new(base);
-        let cache = match record {
-            Some(_) => crate::note::resolution_cache(current)?.map(|found| found.descriptor),
-            None => None,
-        };
+        let first_cache = crate::note::resolution_cache(original)?.map(|found| found.place);
+        let now = crate::note::resolution_cache(current)?;
+        // Somebody else's stays where it is until it is no longer true.
+        let stale_cache = first_cache.clone().filter(|first| now.as_ref().is_none_or(|now| now.place != *first));
+        let cache = now.filter(|now| record.is_some() && Some(&now.place) != first_cache.as_ref()).map(|now| now.descriptor);
         Ok(Draft {
             current,
             entries,
@@ -141,6 +147,8 @@ impl<'a> Draft<'a> {
             os_abi: current.header().os_abi,
             exec_stack: current.exec_stack(),
             cache,
+            stale_cache,
+            first_cache,
             version_files,
             renames: Vec::new(),
             unversioned: Vec::new(),
@@ -173,7 +181,7 @@ impl<'a> Draft<'a> {
             Edit::RemoveRpath => {
                 self.require_dynamic("removing the run path")?;
                 self.retain(|entry, _| Ok(![tag::RPATH, tag::RUNPATH].contains(&entry.tag)))?;
-                self.cache = None;
+                self.forget_cache();
                 Ok(())
             }
             Edit::AddNeeded(names) => {
@@ -182,13 +190,13 @@ impl<'a> Draft<'a> {
                 let new = |name: &Vec<u8>| Entry { tag: tag::NEEDED, value: Value::New(name.clone()), was: None };
                 self.entries.splice(0..0, names.iter().map(new));
                 self.changed |= !names.is_empty();
-                self.cache = None;
+                self.forget_cache();
                 Ok(())
             }
             Edit::RemoveNeeded(names) => {
                 self.require_dynamic("removing a needed library")?;
                 if self.retain(|entry, text| Ok(entry.tag != tag::NEEDED || !names.contains(&text?)))? {
-                    self.cache = None;
+                    self.forget_cache();
                 }
                 Ok(())
             }
@@ -229,6 +237,12 @@ impl<'a> Draft<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// A resolution cache is true only for the needs and the run path it was made for.
+    fn forget_cache(&mut self) {
+        self.cache = None;
+        self.stale_cache = self.first_cache.clone();
     }
 
     fn insert(&mut self, tag: u64, value: Value) {
@@ -311,7 +325,7 @@ impl<'a> Draft<'a> {
         let Some(old) = old else {
             if !value.is_empty() {
                 self.insert(to, Value::New(value.to_vec()));
-                self.cache = None;
+                self.forget_cache();
             }
             return Ok(());
         };
@@ -320,7 +334,7 @@ impl<'a> Draft<'a> {
             return Ok(());
         }
         self.changed = true;
-        self.cache = None;
+        self.forget_cache();
         let place = match old.value {
             Value::Old(at) if !self.is_shared(at)? => Some(at),
             _ => None,
@@ -357,7 +371,7 @@ impl<'a> Draft<'a> {
             let Some(entry) = self.entries.get(index).filter(|e| e.tag == tag::NEEDED) else { continue };
             if let Some(new) = replacement(&self.text(&entry.value)?) {
                 self.set_text(index, &new)?;
-                self.cache = None;
+                self.forget_cache();
             }
         }
         let Some(dynamic) = &self.current.dynamic else { return Ok(()) };
@@ -371,7 +385,7 @@ impl<'a> Draft<'a> {
                 self.version_files.retain(|(at, _)| *at != file.at.0);
                 self.version_files.push((file.at.0, new));
                 self.changed = true;
-                self.cache = None;
+                self.forget_cache();
             }
         }
         Ok(())
@@ -379,7 +393,7 @@ impl<'a> Draft<'a> {
 
     fn no_default_lib(&mut self) -> Result<(), Error> {
         self.require_dynamic("setting DF_1_NODEFLIB")?;
-        let flag = u64::from(DF_1_NODEFLIB.0);
+        let flag = DF_1_NODEFLIB.0;
         let entry = self.entries.iter_mut().find(|e| e.tag == tag::FLAGS_1);
         match entry.map(|e| &mut e.value) {
             Some(Value::Number(flags)) => {

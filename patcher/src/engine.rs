@@ -65,8 +65,13 @@ pub fn plan_with(file: &[u8], edits: &[Edit], options: &Options) -> Result<Plan,
     if !draft.changed {
         return Ok(unchanged(file, &current));
     }
-    let outside =
-        Outside { interpreter: draft.interpreter.clone(), os_abi: draft.os_abi, exec_stack: draft.exec_stack, cache: draft.cache.clone() };
+    let outside = Outside {
+        interpreter: draft.interpreter.clone(),
+        os_abi: draft.os_abi,
+        exec_stack: draft.exec_stack,
+        cache: draft.cache.clone(),
+        stale_cache: draft.stale_cache.clone(),
+    };
     let payload = match &record {
         Some((record, _)) => found_by(record),
         None => payload_of(file, &original),
@@ -107,7 +112,7 @@ fn unchanged(file: &[u8], current: &View<'_>) -> Plan {
         new_len: len,
         copies: Vec::new(),
         writes: Vec::new(),
-        rung: crate::plan::Rung::InPlace,
+        rung: Rung::InPlace,
         at_once: true,
         before: segments.clone(),
         after: segments,
@@ -123,6 +128,7 @@ fn is_original(original: &View<'_>, content: &Content, outside: &Outside) -> boo
         && content.patches.is_empty()
         && content.wiped.is_empty()
         && outside.cache.is_none()
+        && outside.stale_cache.is_none()
         && outside.interpreter.as_deref() == original.interpreter()
         && (outside.os_abi, outside.exec_stack) == (original.header().os_abi, original.exec_stack())
 }

@@ -196,7 +196,7 @@ impl Ground<'_> {
                     .collect();
                 let padding = taken.is_empty() && self.view.image.is_zero(gap.clone());
                 let at = gap.start.next_multiple_of(8);
-                if at >= gap.end || !(padding || !taken.is_empty()) {
+                if at >= gap.end || (!padding && taken.is_empty()) {
                     continue;
                 }
                 let Some(area) = self.area(at, gap.end - at) else { continue };

@@ -53,6 +53,8 @@ pub(crate) struct Outside {
     pub(crate) os_abi: u8,
     pub(crate) exec_stack: Option<bool>,
     pub(crate) cache: Option<Vec<u8>>,
+    /// The bytes of a resolution cache of somebody else's that is no longer true.
+    pub(crate) stale_cache: Option<Range<u64>>,
 }
 
 /// Bytes of the new file.
@@ -138,6 +140,11 @@ impl Build<'_> {
             }
             TablePlace::Area => Some(cursor.take(count as u64 * codec.segment_size(), 8)?),
         };
+        if let Some(stale) = &outside.stale_cache {
+            // Headers of nothing (PT_NULL, SHT_NULL) keep the places of the others.
+            self.segments.iter_mut().filter(|s| s.p_type == PT_NOTE.0 && s.range() == *stale).for_each(|s| s.p_type = 0);
+            self.sections.iter_mut().filter(|s| s.sh_type == SHT_NOTE.0 && s.range() == *stale).for_each(|s| s.sh_type = 0);
+        }
         self.dynamic(content, &mut cursor)?;
         for range in self.choice.table.displaced.clone() {
             if content.patches.iter().any(|p| p.offset < range.end && range.start < p.offset + p.new.len() as u64) {
@@ -163,6 +170,9 @@ impl Build<'_> {
         }
         let sections_at = self.section_headers(&mut cursor, outside.cache.is_some())?;
         self.header_table(table_at, sections_at, outside)?;
+        if let Some(stale) = &outside.stale_cache {
+            self.put(stale.start, vec![0; (stale.end - stale.start) as usize], Phase::Commit, "a resolution cache that is no longer true");
+        }
         let clobbered = self.clobber(content);
         for patch in content.patches.iter().chain(&content.wiped) {
             self.pieces.push(Piece {

@@ -36,7 +36,7 @@ pub(crate) fn verify(before: &View<'_>, after: &View<'_>, expected: &Expected<'_
     notes(before, after, expected.outside)?;
     interpreter(after, expected.outside)?;
     dynamic(before, after, expected.content)?;
-    bytes(before, after, expected.pieces, expected.end)
+    bytes(before, after, expected)
 }
 
 fn unplanned(offset: u64, reason: &'static str) -> Error {
@@ -119,6 +119,9 @@ fn notes(before: &View<'_>, after: &View<'_>, outside: &Outside) -> Result<(), E
     let is_note = |s: &&Segment| [PT_NOTE.0, PT_GNU_PROPERTY.0].contains(&s.p_type);
     let mut lost = 0;
     for old in before.segments().iter().filter(is_note) {
+        if outside.stale_cache.as_ref() == Some(&old.range()) {
+            continue;
+        }
         let wanted = before.image.get(old.offset.0, old.file_size);
         let same = |s: &&Segment| {
             s.p_type == old.p_type
@@ -217,12 +220,14 @@ fn strings(before: &View<'_>, after: &View<'_>, content: &Content) -> Result<(),
 }
 
 /// What is written over the original's bytes is a header, an edited table, or what nobody reads.
-fn bytes(before: &View<'_>, after: &View<'_>, pieces: &[Piece], limit: u64) -> Result<(), Error> {
+fn bytes(before: &View<'_>, after: &View<'_>, expected: &Expected<'_>) -> Result<(), Error> {
+    let (pieces, limit) = (expected.pieces, expected.end);
     let (elf, codec) = (&before.elf, before.elf.header.codec);
     let table = after.elf.segment_table();
     let mut allowed = vec![0..codec.header_size(), table.clone(), elf.section_table()];
     allowed.extend(before.dynamic.iter().map(|d| d.place.clone()));
     allowed.extend(elf.interpreter().map(Segment::range));
+    allowed.extend(expected.outside.stale_cache.clone());
     let loaded = |r: &Range<u64>| elf.segments.iter().filter(|s| s.p_type != 0).any(|s| s.range().start < r.end && r.start < s.range().end);
     allowed.extend(elf.sections.iter().map(|s| s.range()).filter(|r| !r.is_empty() && !loaded(r)));
     allowed.extend(Space::of(elf).gaps());
