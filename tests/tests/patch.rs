@@ -430,3 +430,76 @@ fn wrong_words_are_status_2_and_a_failure_is_status_1() {
         assert!(help.contains(part), "{part}");
     }
 }
+
+#[test]
+fn every_edit_can_be_made_at_once_and_in_place() {
+    let Some(bench) = Bench::new() else { return };
+    let library = bench.library("build/libone.so.1", "libone.so.1", "int one(void){return 1;}", &[]);
+    bench.cc("program", "int one(void); int main(void){return one();}", &["-no-pie"], &["build/libone.so.1"]);
+    let program = bench.path("program");
+    fs::hard_link(&program, bench.path("name")).unwrap();
+    let edits = ["--interpreter", "/opt/ld.so", "--force-rpath", "--rpath", "/opt/lib", "--add-needed", "libnew.so.1"];
+    let more = ["--remove-needed", "libc.so.6", "--replace-needed", "libone.so.1=libtwo.so.1", "--exec-stack", "yes", "--in-place"];
+    let said = succeeds(bench.patch(&edits).args(more).arg(&program));
+    assert!(said.starts_with(&format!("{}: patched ", program.display())), "{said}");
+    let now = needs(&bench.path("name"));
+    assert_eq!(now.interpreter.as_deref(), Some("/opt/ld.so"));
+    assert_eq!((now.rpath.as_deref(), now.runpath), (Some("/opt/lib"), None));
+    assert_eq!(now.needed, ["libnew.so.1", "libtwo.so.1"]);
+    assert!(now.executable_stack);
+    let copy = bench.path("copy/libten.so.1");
+    succeeds(bench.patch(&["--soname", "libten.so.1", "--output", text(&copy)]).arg(&library));
+    assert_eq!(needs(&copy).soname.as_deref(), Some("libten.so.1"));
+    assert_eq!(needs(&library).soname.as_deref(), Some("libone.so.1"));
+}
+
+/// musl knows a library that was loaded by its path again only by the file that a search finds (`ldso/dynlink.c`,
+/// `load_library`).
+#[test]
+fn on_musl_a_frozen_program_still_needs_its_run_path_for_the_needs_of_libraries() {
+    let Some(bench) = Bench::new() else { return };
+    let Some(gcc) = xeno_tests::peer("musl-gcc") else { return };
+    let cc = |output: &str, source: &str, flags: &[&str], with: &[&str]| {
+        let (out, c) = (bench.path(output), bench.path("source.c"));
+        fs::write(&c, source).unwrap();
+        let with = with.iter().map(|name| bench.path(name));
+        let done = Command::new(&gcc).args(flags).arg("-Wl,--allow-shlib-undefined").arg("-o").arg(&out).arg(&c).args(with).status();
+        assert!(done.unwrap().success());
+        out
+    };
+    let shared = |soname: &str| format!("-Wl,-soname,{soname}");
+    cc("app/lib/libinner.so.1", "int inner(void){return 7;}", &["-shared", "-fPIC", &shared("libinner.so.1")], &[]);
+    let outer = "int inner(void); int outer(void){return inner()+1;}";
+    cc("app/lib/libouter.so.1", outer, &["-shared", "-fPIC", &shared("libouter.so.1")], &["app/lib/libinner.so.1"]);
+    let source = "#include <stdio.h>\nint outer(void); int main(void){printf(\"%d\\n\", outer()); return 0;}";
+    let app = cc("app/bin/app", source, &[], &["app/lib/libouter.so.1"]);
+    succeeds(&mut bench.patch(&["--auto", text(&bench.path("app"))]));
+    assert_eq!(succeeds(&mut bench.scene.command(&app)), "8\n");
+    let said = succeeds(&mut bench.patch(&["--freeze", text(&app)]));
+    assert!(said.contains("note: musl knows a library that is loaded by its path again only when a search finds the same file"), "{said}");
+    assert!(needs(&app).needed.contains(&"libc.so".to_owned()), "the loader itself is never named by its path");
+    assert_eq!(succeeds(&mut bench.scene.command(&app)), "8\n");
+    let library = bench.path("app/lib/libouter.so.1");
+    succeeds(&mut bench.patch(&["--remove-rpath", text(&app), text(&library)]));
+    assert_eq!(bench.scene.command(&app).output().unwrap().status.code(), Some(127));
+}
+
+#[test]
+fn an_interrupted_patch_changes_nothing_and_leaves_nothing() {
+    let Some(bench) = Bench::new() else { return };
+    let source = "#include <stdio.h>\n#include <unistd.h>\nint main(int c, char **v){fclose(fopen(v[1], \"w\")); pause(); return 0;}";
+    let program = bench.cc("waits", source, &[], &[]);
+    let (before, marker) = (fs::read(&program).unwrap(), bench.path("started"));
+    let check = format!("--run-check={}", marker.display());
+    let mut command = bench.patch(&[&check, "--rpath", "/lib", text(&program)]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !marker.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "xeno: patching: it was interrupted; no file was changed, run it again\n");
+    assert_eq!(fs::read(&program).unwrap(), before);
+    assert_eq!(bench.scene.leftovers(), [""; 0]);
+}
