@@ -52,6 +52,7 @@ pub(crate) struct Composed<'f> {
 /// Those of reading the new file's headers.
 pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, target: Target, undo: bool) -> Result<Composed<'f>, Error> {
     let original_len = files.original.image.size();
+    all_there(&files.original.elf, original_len)?;
     let overlay = Space::of(&files.original.elf).end().min(original_len)..original_len;
     let mut pieces = disjoint(target.pieces);
     let mut remarks: Vec<String> = choice.table.remark.map(str::to_owned).into_iter().collect();
@@ -136,18 +137,38 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
     let mut writes: Vec<Write> = pieces.iter().map(|p| write(files.base, p)).collect();
     // A copy may bring other bytes than the file has there now; then nothing is left out.
     writes.retain(|w| w.old != w.new);
+    let at_once = (choice.at_once || choice.rung == Rung::InPlace) && is_unread(files, &writes);
     let plan = Plan {
         old_len: base_len,
         new_len,
         copies,
         writes,
         rung: choice.rung,
-        at_once: choice.at_once || choice.rung == Rung::InPlace,
+        at_once,
         before: files.current.segments().to_vec(),
         after: target.segments,
         remarks,
     };
     Ok(Composed { plan, image, pieces })
+}
+
+/// Whether what is written first goes where nothing is that the file as it is covers, the record of its last edit
+/// included: the original may be free where the edited file is not.
+fn is_unread(files: &Files<'_>, writes: &[Write]) -> bool {
+    let mut live = Space::of(&files.current.elf);
+    files.record.iter().for_each(|(_, own)| live.occupy(own.clone()));
+    writes.iter().filter(|w| w.phase == Phase::Fresh).all(|w| live.is_free(&(w.offset.0..w.end())))
+}
+
+/// Every byte that is loaded has to be in the file, up to the page in which it ends: behind that page the kernel sends
+/// SIGBUS (mmap(2)), and whatever is put there would be loaded too.
+fn all_there(elf: &Elf, size: u64) -> Result<(), Error> {
+    const PAGE_MOST: u64 = 64 << 10;
+    let end = size.div_ceil(PAGE_MOST).saturating_mul(PAGE_MOST);
+    match elf.loads().find(|s| s.range().end > end) {
+        None => Ok(()),
+        Some(s) => Err(Error::Truncated { what: "a segment", offset: s.offset, size: s.file_size, end: size }),
+    }
 }
 
 fn write(base: &[u8], piece: &Piece) -> Write {

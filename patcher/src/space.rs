@@ -38,6 +38,11 @@ impl Space {
         Space { used }
     }
 
+    /// Whether nobody has any of `range`.
+    pub(crate) fn is_free(&self, range: &Range<u64>) -> bool {
+        !self.used.iter().any(|used| used.start < range.end && range.start < used.end)
+    }
+
     /// The end of everything.
     pub(crate) fn end(&self) -> u64 {
         self.used.last().map_or(0, |r| r.end)

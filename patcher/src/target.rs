@@ -509,6 +509,8 @@ impl Build<'_> {
     /// tools read them, but those complain.
     fn symbols(&mut self) -> Result<(), Error> {
         const SHT_SYMTAB: u32 = 2;
+        const SHN_ABS: usize = 0xfff1;
+        let dynamic = self.view.elf.sections.iter().position(|s| s.sh_type == SHT_DYNAMIC.0);
         let codec = self.view.elf.header.codec;
         let (each, value_at, index_at) = if codec.is_64 { (24usize, 8usize, 6usize) } else { (16, 4, 14) };
         let moved: Vec<(usize, Range<u64>, u64)> = self
@@ -527,12 +529,13 @@ impl Build<'_> {
             let Some(bytes) = self.view.image.get(table.offset, table.size) else { continue };
             for (n, symbol) in bytes.chunks_exact(each).enumerate() {
                 let index = codec.number(symbol.get(index_at..index_at + 2).unwrap_or_default()) as usize;
-                let Some((_, old, new)) = moved.iter().find(|(i, _, _)| *i == index) else { continue };
                 let value = codec.number(symbol.get(value_at..value_at + codec.word()).unwrap_or_default());
-                if old.contains(&value) {
-                    let at = table.offset + (n * each + value_at) as u64;
-                    self.put(at, codec.address(new.wrapping_add(value - old.start)), Phase::After, "symbol of a section that moved");
-                }
+                // `_DYNAMIC` is absolute in what many link editors write.
+                let absolute = |i: usize, start: u64| index == SHN_ABS && value == start && dynamic == Some(i);
+                let found = moved.iter().find(|(i, old, _)| *i == index || absolute(*i, old.start));
+                let Some((_, old, new)) = found.filter(|(_, old, _)| old.contains(&value)) else { continue };
+                let at = table.offset + (n * each + value_at) as u64;
+                self.put(at, codec.address(new.wrapping_add(value - old.start)), Phase::After, "symbol of a section that moved");
             }
         }
         Ok(())
