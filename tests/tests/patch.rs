@@ -195,8 +195,25 @@ fn a_library_without_the_needed_version_is_not_taken() {
     fs::create_dir(bench.scene.path("app/new")).unwrap();
     fs::copy(bench.path("build/libtwo.so.1"), bench.path("app/new/libtwo.so.1")).unwrap();
     succeeds(&mut bench.patch(&["--auto", text(&bench.path("app"))]));
-    assert_eq!(needs(&app).runpath.as_deref(), Some("$ORIGIN/../new"));
+    assert_eq!(needs(&app).runpath.as_deref(), Some("$ORIGIN/../new:$ORIGIN"));
     assert_eq!(succeeds(&mut bench.scene.command(&app)), "2\n");
+}
+
+#[test]
+fn entries_of_a_run_path_stay_if_they_hold_a_need_or_libraries_of_the_tree() {
+    let Some(bench) = Bench::new() else { return };
+    let tree = bench.tree();
+    bench.library("gone/libgone.so.3", "libgone.so.3", "int gone(void){return 1;}", &[]);
+    let app = tree.join("bin/app");
+    let path = "/no/such/directory:$ORIGIN/../plugins:.:/usr/share";
+    succeeds(&mut bench.patch(&["--rpath", path, "--no-undo", text(&app)]));
+    succeeds(&mut bench.patch(&["--auto", text(&tree)]));
+    assert_eq!(needs(&app).runpath.as_deref(), Some("$ORIGIN/../plugins:$ORIGIN/../lib"));
+    // What is missing may be brought to any of them.
+    succeeds(&mut bench.patch(&["--undo", text(&tree)]));
+    succeeds(&mut bench.patch(&["--rpath", path, "--add-needed", "libgone.so.3", "--no-undo", text(&app)]));
+    succeeds(&mut bench.patch(&["--auto", "--ignore-missing", text(&tree)]));
+    assert_eq!(needs(&app).runpath.as_deref(), Some("/no/such/directory:$ORIGIN/../plugins:/usr/share:$ORIGIN/../lib"));
 }
 
 #[test]

@@ -73,7 +73,8 @@ impl Group<'_> {
         let mut known: BTreeMap<String, Outside> = BTreeMap::new();
         let mut asked: BTreeSet<String> = BTreeSet::new();
         let mut open: BTreeMap<String, (BTreeSet<String>, bool)> = BTreeMap::new();
-        for (member, looks) in self.members.iter().zip(looks) {
+        // What works as it is needs nothing fetched.
+        for (member, looks) in self.members.iter().zip(looks).filter(|(member, _)| !member.works) {
             for look in looks.looks.iter().filter(|look| look.hit.is_none() && is_bare(&look.name)) {
                 let versions = member.item.needs.version_needs.iter().filter(|v| v.file == look.name).flat_map(|v| &v.versions);
                 let names = versions.filter(|v| !v.weak).map(|v: &NeededVersion| v.name.clone());
@@ -286,11 +287,15 @@ impl Compose<'_> {
 
     fn run_path(&self, item: &Item, looks: &Looks, plan: &mut FilePlan) {
         let wanted = self.wanted(item, looks);
-        // The entries that hold something stay first and as they are written.
-        let used = |at: usize| wanted.iter().any(|(_, hit)| hit.how == How::Entry(at));
+        // The entries that hold something stay first and as they are written: a need, or libraries of the tree, which may
+        // be opened by name; all, if something is missing that may be brought there later.
+        let missing = looks.looks.iter().any(|look| look.hit.is_none());
+        let stays = |at: usize, directory: &Path| {
+            missing || wanted.iter().any(|(_, hit)| hit.how == How::Entry(at)) || self.ground.index.has_libraries(directory)
+        };
         let mut places: Vec<(PathBuf, Vec<OsString>)> = Vec::new();
-        for (at, entry) in looks.entries.iter().enumerate().filter(|(at, _)| used(*at)) {
-            let Some(directory) = entry.directory.clone().filter(|_| used(at)) else { continue };
+        for (at, entry) in looks.entries.iter().enumerate() {
+            let Some(directory) = entry.directory.clone().filter(|directory| stays(at, directory)) else { continue };
             match places.iter_mut().find(|(known, _)| *known == directory) {
                 Some((_, texts)) => texts.push(entry.text.clone().into()),
                 None => places.push((directory, vec![entry.text.clone().into()])),

@@ -3,8 +3,9 @@
 
 use super::walk::{Inventory, Item};
 use resolver::arch::Arch;
+use resolver::needs::Kind;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// The names of a tree.
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Index<'i> {
     by_name: HashMap<&'i str, Vec<Place<'i>>>,
     by_soname: HashMap<&'i str, Vec<Place<'i>>>,
+    /// The directories with libraries in them.
+    libraries: HashSet<&'i Path>,
 }
 
 /// A file under one of its names.
@@ -58,7 +61,15 @@ impl<'i> Index<'i> {
         index
     }
 
+    /// Whether libraries of the tree lie in a directory.
+    pub(crate) fn has_libraries(&self, directory: &Path) -> bool {
+        self.libraries.contains(directory)
+    }
+
     fn add(&mut self, place: Place<'i>) {
+        if place.item.needs.kind == Kind::Library {
+            self.libraries.extend(place.path.parent());
+        }
         if let Some(name) = place.path.file_name().and_then(|name| name.to_str()) {
             self.by_name.entry(name).or_default().push(place);
         }
@@ -93,7 +104,7 @@ impl<'i> Index<'i> {
         let soname = item.needs.soname.as_deref();
         let links = soname.and_then(|name| self.by_name.get(name)).into_iter().flatten();
         origins.extend(links.filter(|p| p.link && std::ptr::eq(p.item, item)).map(|p| p.directory().to_owned()));
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         origins.retain(|origin| seen.insert(origin.clone()));
         origins
     }
