@@ -106,6 +106,7 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
         }
     }
     let (new_len, inserted) = finish(end);
+    stays_lost(&files.original.elf, new_len)?;
     pieces = disjoint(pieces);
     let image_len = if inserted.is_some() || choice.rung == Rung::Doubled { end } else { new_len };
     let mut image = files.original.image.clone().sized(image_len);
@@ -169,6 +170,17 @@ fn all_there(elf: &Elf, size: u64) -> Result<(), Error> {
         None => Ok(()),
         Some(s) => Err(Error::Truncated { what: "a segment", offset: s.offset, size: s.file_size, end: size }),
     }
+}
+
+/// A table of section headers that is not all in the file is none; what is put where it should be must not become one.
+fn stays_lost(elf: &Elf, new_len: u64) -> Result<(), Error> {
+    let header = &elf.header;
+    let size = u64::from(header.section_count).max(1) * header.codec.section_size();
+    let lost = elf.sections.is_empty() && header.sections_at != 0 && u64::from(header.section_size) == header.codec.section_size();
+    if lost && header.sections_at.saturating_add(size) <= new_len {
+        return Err(Error::field("e_shoff", 0, header.sections_at, "the section headers are not all in the file"));
+    }
+    Ok(())
 }
 
 fn write(base: &[u8], piece: &Piece) -> Write {

@@ -5,7 +5,7 @@ use crate::compose::{Composed, Files, compose, found_by, undo as undo_plan};
 use crate::draft::{Content, Draft};
 use crate::edit::Edit;
 use crate::error::Error;
-use crate::ladder::{Ground, Way, page_size};
+use crate::ladder::{Ground, Known, Way, page_size};
 use crate::payload::{self, FoundBy};
 use crate::plan::{Plan, Rung};
 use crate::record::Record;
@@ -188,6 +188,7 @@ impl<'w> Work<'w> {
             page: self.page(),
             behind,
             recycle_debug: self.options.recycle_debug,
+            known: Known::default(),
         };
         for choice in ground.choices(way) {
             let target = match build(self.files.original, self.content, self.outside, &choice) {

@@ -4,10 +4,12 @@ use crate::draft::Content;
 use crate::elf::Segment;
 use crate::payload::FoundBy;
 use crate::plan::Rung;
-use crate::space::{Space, slack};
+use crate::space::{SLACK_MAX, Space, slack};
 use crate::table::{TablePlace, TablePlan, extra_headers, first_delta, ways};
 use crate::target::{Area, Choice, Outside, interpreter_room};
 use crate::view::View;
+use std::cell::OnceCell;
+use std::iter;
 use std::ops::Range;
 
 /// Whether the plan is for a file that is written anew or for one that is changed where it lies.
@@ -32,6 +34,15 @@ pub(crate) struct Ground<'g> {
     /// Where a new area may begin behind everything, in the new file, and how long it may be.
     pub(crate) behind: Range<u64>,
     pub(crate) recycle_debug: bool,
+    /// What was looked up once and does not change.
+    pub(crate) known: Known,
+}
+
+/// What several choices ask for.
+#[derive(Default)]
+pub(crate) struct Known {
+    padding: OnceCell<Vec<Range<u64>>>,
+    ways: OnceCell<Vec<TablePlan>>,
 }
 
 /// Page sizes by `e_machine`: the largest a kernel of that machine may use, as link editors assume.
@@ -79,21 +90,21 @@ impl Ground<'_> {
         load.is_writable() || now.is_some_and(|s| !s.is_writable())
     }
 
-    /// All choices, in order. In place, those that a single page can make true come first.
-    pub(crate) fn choices(&self, way: Way) -> Vec<Choice> {
-        let mut all = self.without_area();
-        if way == Way::InPlace {
-            all.extend(self.recycled().into_iter().filter(|c| c.sacrificed.is_empty()).map(|c| self.at_once(c)));
-            all.extend(self.new_area().into_iter().filter(|c| c.rung == Rung::Appended).map(|c| self.at_once(c)));
-            // To keep the inode is not worth a note, nor a layout that strip(1) does not understand.
-            all.retain(|c| c.table.remark.is_none() && c.table.place == TablePlace::Here);
-            all.retain(|c| !c.moves_dynamic || !self.dynamic_opens_a_load());
-            return all;
+    /// All choices, in order, each worked out when it is asked for: the first usually holds.
+    pub(crate) fn choices(&self, way: Way) -> Box<dyn Iterator<Item = Choice> + '_> {
+        let without = iter::once_with(|| self.without_area()).flatten();
+        let new_area = iter::once_with(|| self.new_area()).flatten();
+        if way == Way::Replace {
+            let slack = iter::once_with(|| self.in_slack()).flatten();
+            return Box::new(without.chain(slack).chain(self.recycled()).chain(new_area));
         }
-        all.extend(self.in_slack());
-        all.extend(self.recycled());
-        all.extend(self.new_area());
-        all
+        // Those that a single page can make true.
+        let recycled = self.recycled().filter(|c| c.sacrificed.is_empty());
+        let moving = recycled.chain(new_area.filter(|c| c.rung == Rung::Appended)).map(|c| self.at_once(c));
+        // To keep the inode is not worth a note, nor a layout that strip(1) does not understand.
+        let plain = |c: &Choice| c.table.remark.is_none() && c.table.place == TablePlace::Here;
+        let all = without.chain(moving).filter(plain);
+        Box::new(all.filter(|c| !c.moves_dynamic || !self.dynamic_opens_a_load()))
     }
 
     /// Whether a load begins with the dynamic section: without it, strip(1) would let the load begin with
@@ -108,12 +119,18 @@ impl Ground<'_> {
         Choice { moves_dynamic: self.dynamic_changes(), moves_interpreter: self.interpreter_changes(), at_once: true, ..choice }
     }
 
+    /// What nothing covers and is zero. Padding is less than the largest page, so that longer stretches are not read.
+    fn padding(&self) -> &[Range<u64>] {
+        let is_padding = |gap: &Range<u64>| gap.end - gap.start <= SLACK_MAX && self.view.image.is_zero(gap.clone());
+        self.known.padding.get_or_init(|| self.space.gaps().into_iter().filter(is_padding).collect())
+    }
+
     /// Padding that nothing covers, and what is behind the end, but for the area and the table.
     fn spare(&self, area: Option<Area>, table: TablePlace) -> Vec<Range<u64>> {
         let taken = area.map_or(0..0, |a| a.at..a.at.saturating_add(a.room));
-        let mut free: Vec<Range<u64>> = self.space.gaps();
+        let mut free: Vec<Range<u64>> = self.padding().to_vec();
         free.retain(|gap| !matches!(table, TablePlace::Slack { at, .. } if gap.contains(&at)));
-        free.retain(|gap| (gap.end <= taken.start || taken.end <= gap.start) && self.view.image.is_zero(gap.clone()));
+        free.retain(|gap| gap.end <= taken.start || taken.end <= gap.start);
         if matches!(self.payload, None | Some(FoundBy::Start | FoundBy::Loaded)) && !taken.contains(&self.behind.start) {
             free.push(self.behind.clone());
         }
@@ -167,45 +184,43 @@ impl Ground<'_> {
         choices
     }
 
-    /// A new load over file space that no loader reads: padding between what is covered, and
-    /// sections that are not loaded and that nobody misses.
-    fn recycled(&self) -> Vec<Choice> {
+    /// A new load over file space that no loader reads: padding between what is covered, then sections that
+    /// are not loaded and that nobody misses.
+    fn recycled(&self) -> impl Iterator<Item = Choice> + '_ {
+        let padding = iter::once_with(|| self.padding().iter().cloned()).flatten();
+        let sections = iter::once_with(|| self.sacrificed()).flatten();
+        padding.map(|gap| (gap, Vec::new())).chain(sections).flat_map(move |(gap, sacrificed)| {
+            let at = gap.start.next_multiple_of(8);
+            let area = if at < gap.end { self.area(at, gap.end - at) } else { None };
+            let choice = move |(area, table): (Area, TablePlan)| Choice {
+                sacrificed: sacrificed.clone(),
+                ..self.choice(Rung::Recycled, Some(area), table)
+            };
+            area.into_iter().flat_map(move |area| self.ways_for(&area).into_iter().map(move |table| (area, table))).map(choice)
+        })
+    }
+
+    /// The stretches that are free if expendable sections go, and which of them lie there.
+    fn sacrificed(&self) -> Vec<(Range<u64>, Vec<usize>)> {
         let elf = &self.view.elf;
-        let lost = |i: usize| self.is_expendable(i);
-        let expendable: Vec<usize> = (0..elf.sections.len()).filter(|i| lost(*i)).collect();
-        let mut plans: Vec<(Space, Vec<usize>)> = vec![(self.space.clone(), Vec::new())];
-        if !expendable.is_empty() {
-            let mut freed = self.space.clone();
-            for section in expendable.iter().filter_map(|i| elf.sections.get(*i)) {
-                freed.release(&section.range());
-            }
-            // What else lies there stays.
-            for other in elf.sections.iter().enumerate().filter(|(i, _)| !expendable.contains(i)).map(|(_, s)| s.range()) {
-                freed.occupy(other);
-            }
-            elf.segments.iter().filter(|s| s.p_type != 0).for_each(|s| freed.occupy(s.range()));
-            plans.push((freed, expendable));
+        let (expendable, others): (Vec<usize>, Vec<usize>) = (0..elf.sections.len()).partition(|i| self.is_expendable(*i));
+        if expendable.is_empty() {
+            return Vec::new();
         }
-        let mut choices = Vec::new();
-        for (space, sacrificed) in plans {
-            for gap in space.gaps() {
-                let taken: Vec<usize> = sacrificed
-                    .iter()
-                    .copied()
-                    .filter(|i| elf.sections.get(*i).is_some_and(|s| gap.start <= s.offset && s.range().end <= gap.end && s.size > 0))
-                    .collect();
-                let padding = taken.is_empty() && self.view.image.is_zero(gap.clone());
-                let at = gap.start.next_multiple_of(8);
-                if at >= gap.end || (!padding && taken.is_empty()) {
-                    continue;
-                }
-                let Some(area) = self.area(at, gap.end - at) else { continue };
-                for table in self.ways_for(&area) {
-                    choices.push(Choice { sacrificed: taken.clone(), ..self.choice(Rung::Recycled, Some(area), table) });
-                }
-            }
-        }
-        choices
+        let ranges = |indices: &[usize]| indices.iter().filter_map(|i| elf.sections.get(*i)).map(|s| s.range()).collect::<Vec<_>>();
+        let mut freed = self.space.clone();
+        ranges(&expendable).iter().for_each(|range| freed.release(range));
+        // What else lies there stays.
+        let segments = elf.segments.iter().filter(|s| s.p_type != 0).map(Segment::range);
+        freed.occupy_all(ranges(&others).into_iter().chain(segments));
+        let lies_in = |gap: &Range<u64>, i: usize| {
+            elf.sections.get(i).is_some_and(|s| gap.start <= s.offset && s.range().end <= gap.end && s.size > 0)
+        };
+        let gaps = freed.gaps().into_iter().map(|gap| {
+            let taken: Vec<usize> = expendable.iter().copied().filter(|i| lies_in(&gap, *i)).collect();
+            (gap, taken)
+        });
+        gaps.filter(|(_, taken)| !taken.is_empty()).collect()
     }
 
     /// Not loaded, and either a compiler's signature or, if the user says so, what only debuggers read.
@@ -249,7 +264,7 @@ impl Ground<'_> {
     /// The ways to a header for a new load there.
     fn ways_for(&self, area: &Area) -> Vec<TablePlan> {
         let same = Some(area.vaddr.wrapping_sub(area.at)) == first_delta(&self.view.elf);
-        let mut all = ways(self.view, self.space, self.extra() + 1, true, self.page);
+        let mut all = self.known.ways.get_or_init(|| ways(self.view, self.space, self.extra() + 1, true, self.page)).clone();
         let inside = |at: u64| (area.at..area.at.saturating_add(area.room)).contains(&at);
         all.retain(|way| match way.place {
             TablePlace::Here => true,

@@ -64,15 +64,20 @@ impl Space {
 
     /// Both together.
     pub(crate) fn and(mut self, other: &Space) -> Space {
-        other.used.iter().for_each(|range| self.occupy(range.clone()));
+        self.occupy_all(other.used.iter().cloned());
         self
     }
 
     /// Adds `range` to what is spoken for.
     pub(crate) fn occupy(&mut self, range: Range<u64>) {
-        self.used.push(range);
+        self.occupy_all([range]);
+    }
+
+    /// Adds all of `ranges`, empty ones too: they divide what is free.
+    pub(crate) fn occupy_all(&mut self, ranges: impl IntoIterator<Item = Range<u64>>) {
+        self.used.extend(ranges);
         self.used.sort_by_key(|r| r.start);
-        let mut joined: Vec<Range<u64>> = Vec::new();
+        let mut joined: Vec<Range<u64>> = Vec::with_capacity(self.used.len());
         for range in self.used.drain(..) {
             match joined.last_mut() {
                 Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
@@ -118,4 +123,4 @@ pub(crate) fn slack(image: &Image<'_>, elf: &Elf, space: &Space, load: &Segment,
 }
 
 /// Padding is less than the largest page; bounds what is read.
-const SLACK_MAX: u64 = 2 << 20;
+pub(crate) const SLACK_MAX: u64 = 2 << 20;

@@ -33,6 +33,8 @@ pub(crate) struct TablePlan {
     pub(crate) displaced: Vec<Range<u64>>,
     /// Whether the interpreter's path makes way.
     pub(crate) displaces_interpreter: bool,
+    /// Whether the section headers make way.
+    pub(crate) displaces_sections: bool,
     pub(crate) place: TablePlace,
     /// What is lost.
     pub(crate) remark: Option<&'static str>,
@@ -52,7 +54,14 @@ const NOTE_MAX: u64 = 256;
 /// is loaded anyway, into which notes could move.
 pub(crate) fn ways(view: &View<'_>, space: &Space, extra: usize, area: bool, page: u64) -> Vec<TablePlan> {
     let elf = &view.elf;
-    let plan = |place| TablePlan { dropped: Vec::new(), displaced: Vec::new(), displaces_interpreter: false, place, remark: None };
+    let plan = |place| TablePlan {
+        dropped: Vec::new(),
+        displaced: Vec::new(),
+        displaces_interpreter: false,
+        displaces_sections: false,
+        place,
+        remark: None,
+    };
     if extra == 0 {
         return vec![plan(TablePlace::Here)];
     }
@@ -71,8 +80,11 @@ pub(crate) fn ways(view: &View<'_>, space: &Space, extra: usize, area: bool, pag
     }
     let over = |tables: bool| {
         let (displaced, displaces_interpreter) = over_what_follows(view, extra as u64 * each, tables)?;
-        let nothing = displaced.is_empty() && !displaces_interpreter;
-        (area || nothing).then(|| TablePlan { displaced, displaces_interpreter, ..plan(TablePlace::Here) })
+        let follow = elf.segment_table().end..elf.segment_table().end + extra as u64 * each;
+        let sections = elf.section_table();
+        let displaces_sections = sections.start < follow.end && follow.start < sections.end;
+        let nothing = displaced.is_empty() && !displaces_interpreter && !displaces_sections;
+        (area || nothing).then(|| TablePlan { displaced, displaces_interpreter, displaces_sections, ..plan(TablePlace::Here) })
     };
     ways.extend(over(false));
     let repeated = repeated_notes(elf);
@@ -164,6 +176,10 @@ fn over_what_follows(view: &View<'_>, size: u64, tables: bool) -> Option<(Vec<Ra
             return None;
         }
     }
+    // Only the ELF header says where the section headers are.
+    if meets(&elf.section_table()) && !elf.section_table().is_empty() {
+        joined.push(elf.section_table());
+    }
     // What no header names must be padding; without section headers, who knows.
     let mut at = wanted.start;
     while at < wanted.end {
@@ -181,6 +197,7 @@ fn over_what_follows(view: &View<'_>, size: u64, tables: bool) -> Option<(Vec<Ra
             }
         }
     }
+    joined.retain(|range| *range != elf.section_table());
     Some((joined, interpreter))
 }
 

@@ -449,7 +449,7 @@ impl Build<'_> {
     fn section_headers(&mut self, cursor: &mut Cursor, named: bool) -> Result<u64, Error> {
         let (elf, codec) = (&self.view.elf, self.view.elf.header.codec);
         self.symbols()?;
-        if self.sections == elf.sections {
+        if self.sections == elf.sections && !self.choice.table.displaces_sections {
             return Ok(elf.header.sections_at);
         }
         let each = codec.section_size();
@@ -477,7 +477,7 @@ impl Build<'_> {
             }
             self.put(to, names, Phase::Fresh, "section names");
         }
-        if self.choice.at_once || self.sections.len() > elf.sections.len() {
+        if self.choice.at_once || self.choice.table.displaces_sections || self.sections.len() > elf.sections.len() {
             let bytes: Vec<u8> = self.sections.iter().flat_map(|s| codec.put_section(s)).collect();
             let to = self.unloaded(cursor, bytes.len() as u64)?;
             self.put(to, bytes, Phase::Fresh, "section headers");

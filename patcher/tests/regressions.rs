@@ -1,0 +1,72 @@
+//! Laws that a fuzzer found broken, each with the smallest file that broke it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod tiny;
+
+use patcher::{Edit, Kind, Phase, RpathTag, View, plan};
+use tiny::dynamic::{Like, program};
+use tiny::{LITTLE_64, SHAPES};
+
+fn rpath(value: &str) -> Edit {
+    Edit::Rpath { value: value.into(), tag: RpathTag::Runpath }
+}
+
+fn patched(file: &[u8], edits: &[Edit]) -> Vec<u8> {
+    plan(file, edits).unwrap().apply(file).unwrap()
+}
+
+/// Overwrites a field of a 64-bit little-endian file.
+fn lie(file: &mut [u8], at: usize, value: u64) {
+    file[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+#[test]
+fn a_plan_whose_fresh_bytes_are_read_now_is_none_for_in_place() {
+    // The first edit's interpreter lies in padding where the second edit's record goes.
+    for shape in SHAPES {
+        let file = program(Like { padding: 1500, ..Like::new(shape) });
+        let first = [Edit::Interpreter(b"x".to_vec()), Edit::ResolutionCache(b"cache".to_vec()), rpath("/a/longer/path/than/before")];
+        for first in [first.as_slice(), &first[..2]] {
+            let now = patched(&file, first);
+            let plan = plan(&now, &[rpath("")]).unwrap();
+            let mut fresh = now.clone();
+            fresh.resize(now.len().max(plan.new_len() as usize), 0);
+            for write in plan.writes().iter().filter(|w| w.phase == Phase::Fresh) {
+                let at = write.offset.0 as usize;
+                fresh[at..at + write.new.len()].copy_from_slice(&write.new);
+            }
+            let interpreter = |file: &[u8]| View::parse(file).map(|v| v.interpreter().map(<[u8]>::to_vec));
+            assert!(!plan.in_place() || interpreter(&fresh) == interpreter(&now), "{shape:?}\n{plan}");
+        }
+    }
+}
+
+#[test]
+fn a_segment_whose_bytes_are_far_behind_the_end_is_refused() {
+    // Whatever is appended would be loaded with it, and its record would not be found again.
+    let mut file = program(Like::new(LITTLE_64));
+    let first_load = 64 + 56 * 2;
+    lie(&mut file, first_load + 32, 1 << 49);
+    lie(&mut file, first_load + 40, 1 << 49);
+    let error = plan(&file, &[Edit::Interpreter("/l".repeat(100).into())]).unwrap_err();
+    assert_eq!(error.kind(), Kind::Malformed, "{error}");
+}
+
+#[test]
+fn appended_bytes_do_not_become_section_headers() {
+    let mut file = program(Like::new(LITTLE_64));
+    let behind = file.len() as u64 + 64;
+    lie(&mut file, 40, behind);
+    file[58..62].copy_from_slice(&[64, 0, 1, 0]); // e_shentsize, e_shnum
+    let long = "/l".repeat(100);
+    let error = plan(&file, &[Edit::Interpreter(long.into())]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "reading the ELF file: e_shoff at 0x0 is {behind:#x}: the section headers are not all in the file; get an intact copy of it"
+        )
+    );
+    // Where nothing comes to lie there, they do not matter.
+    assert!(plan(&file, &[Edit::OsAbi(3)]).is_ok_and(|plan| plan.new_len() < behind) || behind < file.len() as u64 + 200);
+}
