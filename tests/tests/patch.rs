@@ -112,6 +112,13 @@ fn needs(path: &Path) -> resolver::needs::Needs {
     resolver::elf::load(path).unwrap()
 }
 
+/// What is said on standard output by a command that ends with a status and a message.
+fn exits_saying(command: &mut Command, status: i32) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(status), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn json(command: &mut Command, status: i32) -> Value {
     serde_json::from_str(&exits(command, status)).unwrap()
 }
@@ -169,13 +176,42 @@ fn a_missing_library_stops_the_patch_of_a_tree_unless_it_does_not_matter() {
     assert_eq!(fs::read(tree.join("plugins/extra.so")).unwrap(), before[&tree.join("plugins/extra.so")]);
 }
 
-/// A library of one version, which `map` defines.
+/// A library that defines a function named after it (`libtwo.so.1`: `two`) with one version.
 fn versioned(bench: &Bench, output: &str, version: &str, answer: u32) {
-    let map = bench.path("map");
-    fs::write(&map, format!("{version} {{ global: two; local: *; }};")).unwrap();
-    let source = format!("int two(void){{return {answer};}}");
+    let (map, soname) = (bench.path("map"), Path::new(output).file_name().unwrap().to_str().unwrap().to_owned());
+    let name = soname.strip_prefix("lib").unwrap().strip_suffix(".so.1").unwrap();
+    fs::write(&map, format!("{version} {{ global: {name}; local: *; }};")).unwrap();
+    let source = format!("int {name}(void){{return {answer};}}");
     let script = format!("-Wl,--version-script={}", map.display());
-    bench.cc(output, &source, &["-shared", "-fPIC", "-Wl,-soname,libtwo.so.1", &script], &[]);
+    bench.cc(output, &source, &["-shared", "-fPIC", &format!("-Wl,-soname,{soname}"), &script], &[]);
+}
+
+#[test]
+fn two_directories_that_must_each_come_first_are_a_problem() {
+    let Some(bench) = Bench::new() else { return };
+    for (directory, one, two) in [("build", "ONE_2", "TWO_2"), ("app/a", "ONE_2", "TWO_1"), ("app/b", "ONE_1", "TWO_2")] {
+        versioned(&bench, &format!("{directory}/libone.so.1"), one, 1);
+        versioned(&bench, &format!("{directory}/libtwo.so.1"), two, 2);
+    }
+    let source = "int one(void); int two(void); int main(void){return one() + two();}";
+    bench.cc("app/app", source, &[], &["build/libone.so.1", "build/libtwo.so.1"]);
+    let report = json(&mut bench.patch(&["--auto", "--dry-run", "--json", "--ignore-missing", text(&bench.path("app"))]), 0);
+    let files = report["trees"][0]["plan"]["files"].as_array().unwrap();
+    let problems: Vec<&Value> = files.iter().flat_map(|file| file["problems"].as_array().unwrap()).collect();
+    let [problem] = problems[..] else { panic!("{problems:?}") };
+    assert_eq!(problem["kind"], "order", "{problem}");
+    assert_eq!(problem["wanted"], text(&bench.path("app/b/libtwo.so.1")));
+    assert_eq!(problem["first"], text(&bench.path("app/a")));
+}
+
+#[test]
+fn a_directory_that_no_run_path_can_name_is_a_problem() {
+    let Some(bench) = Bench::new() else { return };
+    bench.library("app/a:b/libinner.so.1", "libinner.so.1", "int inner(void){return 7;}", &[]);
+    bench.cc("app/app", "int inner(void); int main(void){return inner();}", &[], &["app/a:b/libinner.so.1"]);
+    let said = exits_saying(&mut bench.patch(&["--auto", text(&bench.path("app"))]), 1);
+    let line = format!("  problem       {} cannot be named in a run path: it holds ':' or '$'", bench.path("app/a:b").display());
+    assert!(said.lines().any(|l| l == line), "{said}");
 }
 
 #[test]

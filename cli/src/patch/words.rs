@@ -9,26 +9,27 @@ use std::path::PathBuf;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  xeno patch --auto ./app                        make an unpacked package find its libraries here
+  xeno patch --auto ./app                         make an unpacked package find its libraries here
   xeno patch --dry-run --rpath '$ORIGIN/lib' app  say where every byte would go, change nothing
-  xeno patch --undo app                          give back the original, byte for byte
-  xeno patch --freeze app                        name every library of its closure by its path
-  xeno patch --verify app                        say whether a loader can read it, and whether it can be undone
+  xeno patch --undo app                           give back the original, byte for byte
+  xeno patch --freeze app                         name every library of its closure by its path
+  xeno patch --verify app                         say whether a loader can read it
 
-Edits are made in this order: interpreter, soname, run path, needed libraries (removed, replaced, added),
-executable stack. Several files are replaced together: if one cannot be patched, none is changed.
+Edits are made in this order: interpreter, soname, run path, needed libraries (removed, replaced, added), executable \
+stack. Several files are replaced together: if one cannot be patched, none is changed.
 
---json prints one object. `files` has one entry per file: `path`; `plan` with `rung`, `old_len`, `new_len`,
-`in_place`, `segments_before` and `segments_after` (`type`, `flags`, `offset`, `vaddr`, `file_size`,
-`memory_size`, `align`), `copies` (`from_start`, `from_end`, `to`, `why`), `writes` (`offset`, `len`,
-`phase`, `why`, and up to 4096 bytes as hex in `old` and `new`) and `remarks`; `done` (null after
---dry-run) with `path`, `how`, `len`, `links_broken`, `lost`; `users` (`pid`, `name`, `how`); `notes`.
-With --verify alone: `path`, `sound`, `problem`, `patched`, `undo`. With --auto, `trees` has `plan` (`root`,
-`files_seen`, `worlds`, `files`, `passed_over`), `done` (null if nothing was to be changed) with
-`files` (`path`, `outcome`) and `lost`, and `failing` (`path`, `reason`).
+--json prints one object. `files` has one entry per file: `path`; `plan` with `changes`, `rung`, `old_len`, `new_len`, \
+`in_place`, `segments_before` and `segments_after` (`type`, `flags`, `offset`, `vaddr`, `file_size`, `memory_size`, \
+`align`), `copies` (`from_start`, `from_end`, `to`, `why`), `writes` (`offset`, `len`, `phase`, `why`, and up to 4096 \
+bytes as hex in `old` and `new`) and `remarks`; `done` (null after --dry-run) with `path`, `how`, `len`, \
+`links_broken`, `lost`; `users` (`pid`, `name`, `how`); `notes`.
 
-Exit status: 0 if it is done or there was nothing to do, 1 if it failed (then the files are as they
-were, unless the message says otherwise), 2 for wrong usage, 130 if it was interrupted.";
+With --verify alone each of `files` has `path`, `sound`, `problem`, `patched`, `undo`. With --auto, each of `trees` has \
+`plan` (`root`, `files_seen`, `worlds`, `files`, `passed_over`), `done` (null if nothing was to be changed) with \
+`files` (`path`, `outcome`) and `lost`, and `failing` (`path`, `reason`). --undo of a directory gives `files` and `lost`.
+
+Exit status: 0 if it is done or there was nothing to do, 1 if it failed (then the files are as they were, unless the \
+message says otherwise), 2 for wrong usage, 130 if it was interrupted.";
 
 /// `xeno patch`.
 #[derive(clap::Args)]
