@@ -86,8 +86,9 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
         let mut edited = files.original.image.clone().sized(end);
         pieces.iter().for_each(|p| edited.put(p.offset, p.new.clone()));
         let elf = Elf::read(&edited)?;
-        record.now = seal(&edited, &elf, &record.changed).unwrap_or_default();
-        let own_place = record_place(files, taken, &edited, &elf, choice, at, &record);
+        let sealed = seal(&edited, &elf, &record.changed);
+        record.now = sealed.unwrap_or_default();
+        let own_place = sealed.and_then(|_| record_place(files, taken, &edited, &elf, choice, at, &record));
         match own_place {
             None => remarks.push("this edit cannot be undone: there is no room for its record that a payload does not need".into()),
             Some(start) => {

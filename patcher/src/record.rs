@@ -204,7 +204,8 @@ pub(crate) fn seal(image: &Image<'_>, elf: &Elf, changed: &[Changed]) -> Option<
     let places = changed.iter().map(|c| c.offset..c.offset + c.old.len() as u64);
     let dynamic = elf.segment(object::elf::PT_DYNAMIC.0).map(crate::elf::Segment::range);
     let headers = [0..elf.header.codec.header_size(), elf.segment_table(), elf.section_table()];
-    for range in places.chain(headers).chain(dynamic) {
+    // A table that is not in the file takes no bytes, wherever it is said to be.
+    for range in places.chain(headers).chain(dynamic).filter(|range| !range.is_empty()) {
         hash.update(&image.get(range.start, range.end.checked_sub(range.start)?)?);
     }
     Some(hash.finalize())
