@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FAST: Settings = Settings { durable: false, keep_times: false };
+const FAST: Settings = Settings { durable: false, settled: false, keep_times: false };
 
 /// A capability set with CAP_NET_BIND_SERVICE (capability.h, `vfs_cap_data` of revision 2).
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -148,7 +148,7 @@ fn a_hole_stays_a_hole_and_costs_nothing() {
 fn in_place_keeps_the_inode_and_every_name() {
     let dir = tempfile::tempdir().unwrap();
     let original = bytes(20_000);
-    for settings in [Settings::default(), FAST, Settings { durable: false, keep_times: true }] {
+    for settings in [Settings::default(), FAST, Settings { keep_times: true, ..FAST }] {
         let path = file(dir.path(), "f", &original);
         fs::set_permissions(&path, Permissions::from_mode(0o751)).unwrap();
         let other = dir.path().join("other");
@@ -393,7 +393,7 @@ fn times_are_those_of_the_edit_unless_they_are_to_be_kept() {
         let path = file(dir.path(), "f", b"0123456789");
         let past = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 123_456_789);
         File::options().write(true).open(&path).unwrap().set_modified(past).unwrap();
-        replace(&Source::open(&path).unwrap(), &small(b"0123456789"), &Settings { durable: false, keep_times }).unwrap();
+        replace(&Source::open(&path).unwrap(), &small(b"0123456789"), &Settings { keep_times, ..FAST }).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap() == past, keep_times);
         fs::remove_file(&path).unwrap();
     }

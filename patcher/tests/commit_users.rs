@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-const FAST: Settings = Settings { durable: false, keep_times: false };
+const FAST: Settings = Settings { durable: false, settled: false, keep_times: false };
 
 fn skip(reason: &str) {
     assert!(std::env::var_os("XENO_REQUIRE_ALL").is_none_or(|v| v != "1"), "skipped, but XENO_REQUIRE_ALL=1: {reason}");

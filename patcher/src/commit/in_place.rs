@@ -36,7 +36,7 @@ pub fn in_place(source: &Source, plan: &Plan, settings: &Settings) -> Result<Don
     }
     let (file, unasked) = open(source)?;
     let privileges = Privileges::of(source, &file)?;
-    let patch = Patch { source, work, file, privileges, durable: settings.durable };
+    let patch = Patch { source, work, file, privileges, settings };
     let mut lost = patch.commit()?;
     if settings.keep_times
         && let Err(e) = sys::set_times(&patch.file, source.meta())
@@ -79,7 +79,7 @@ struct Patch<'a> {
     work: Work<'a>,
     file: File,
     privileges: Privileges,
-    durable: bool,
+    settings: &'a Settings,
 }
 
 impl Patch<'_> {
@@ -132,7 +132,7 @@ impl Patch<'_> {
         }
         if wrote {
             self.privileges.restore(&self.file)?;
-            if self.durable {
+            if self.settings.durable {
                 sys::flush_data(&self.file)?;
             }
         }
@@ -149,8 +149,10 @@ impl Patch<'_> {
         self.flush()
     }
 
+    /// Nobody waits for the disk twice who did not ask for it, unless what follows would take away what the old file needs.
     fn flush(&self) -> io::Result<()> {
-        match (self.durable, self.privileges.any()) {
+        let settled = self.settings.settled || self.privileges.any() || self.work.takes_away();
+        match (self.settings.durable && settled, self.privileges.any()) {
             (false, _) => Ok(()),
             // Mode and attributes are no data.
             (true, true) => sys::flush(&self.file),
@@ -181,7 +183,7 @@ impl Patch<'_> {
     /// The old file again, once its page is. A page that was written and taken back is flushed before what it refers
     /// to goes: otherwise a power failure could leave one that refers to nothing.
     fn undo(&self, committed: bool, before_fresh: &[(u64, Vec<u8>)]) -> io::Result<()> {
-        if committed && self.durable {
+        if committed && self.settings.durable {
             sys::flush_data(&self.file)?;
         }
         for (at, old) in before_fresh {

@@ -59,13 +59,16 @@ pub struct Settings {
     /// Wait until the disk has it, so that it outlives a power failure. Without, a commit is as atomic towards
     /// other processes, but a power failure may leave an empty or half file. Default: true.
     pub durable: bool,
+    /// In place, if durable: wait also for the last write, the one that makes the new file true. Without, a power failure
+    /// within the next seconds may leave the old file, and nothing between the two. Default: true.
+    pub settled: bool,
     /// The file keeps its access and modification times. Default: false.
     pub keep_times: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { durable: true, keep_times: false }
+        Settings { durable: true, settled: true, keep_times: false }
     }
 }
 

@@ -229,8 +229,8 @@ pub(super) fn lock(file: &File) -> io::Result<bool> {
 pub(super) fn is_alone(file: &File) -> bool {
     let local = fs::fstatfs(file).is_ok_and(|found| LEASES.contains(&(found.f_type as u64 & 0xffff_ffff)));
     // Whoever opened the file in between would have a signal sent to this process: one that is ignored by default.
-    let alone = local && control(file, F_SETSIG, libc::SIGURG) && control(file, libc::F_SETLEASE, libc::F_WRLCK.into());
-    alone && control(file, libc::F_SETLEASE, libc::F_UNLCK.into())
+    let alone = local && control(file, F_SETSIG, libc::SIGURG) && control(file, libc::F_SETLEASE, libc::F_WRLCK);
+    alone && control(file, libc::F_SETLEASE, libc::F_UNLCK)
 }
 
 /// File systems whose inodes know all their open files: ext2 to 4, XFS, btrfs, tmpfs, F2FS (statfs(2)).

@@ -3,6 +3,7 @@
 
 use super::error::CommitError;
 use super::source::Source;
+use crate::elf::Segment;
 use crate::plan::{ATOMIC, Copied, Phase, Plan, Rung, Write};
 use std::ops::Range;
 use std::path::Path;
@@ -131,6 +132,16 @@ impl<'a> Work<'a> {
             overlay(&mut new, range.start, write);
         }
         Some(Span { at: range.start, old, new })
+    }
+
+    /// Whether what is done after the commit write changes bytes that a loader of the old file reads.
+    pub(super) fn takes_away(&self) -> bool {
+        let read = |write: &Write| {
+            let end = write.offset.0.saturating_add(write.new.len() as u64);
+            let meets = |s: &Segment| s.p_type != 0 && s.range().start < end && write.offset.0 < s.range().end;
+            self.plan.before.is_empty() || self.plan.before.iter().any(meets)
+        };
+        self.new_len() < self.old_len() || self.phase(Phase::After).any(read)
     }
 
     /// What the original has where fresh writes go, so that they can be undone.
