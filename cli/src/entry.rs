@@ -1,7 +1,12 @@
-//! The C entry point: the one place of this crate with `unsafe`.
+//! The C entry point, the one place of this crate with `unsafe`; and where memory comes from.
 
 use std::ffi::{CStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;
+
+/// Keeps what it gets from the kernel for the next use.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// Called by the C library's start-up code.
 // SAFETY: the name is the one the C library calls, with this signature (ISO C, "Program startup"),

@@ -28,7 +28,7 @@ fn main() {
     let mut words = std::env::args_os().skip(1);
     let (way, speed) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let paths: Vec<PathBuf> = words.map(PathBuf::from).collect();
-    let settings = Settings { durable: speed != "fast", keep_times: true };
+    let settings = Settings { durable: speed != "fast", keep_times: true, ..Settings::default() };
     let (said, code) = match run(&way.to_string_lossy(), &paths, &settings) {
         Ok(done) => (done.iter().flat_map(|one| &one.lost).map(|lost| format!("lost: {lost}\n")).collect(), 0),
         Err(e) => {

@@ -41,7 +41,7 @@ fn options(args: &PatchArgs) -> Options {
 }
 
 fn settings(args: &PatchArgs) -> Settings {
-    Settings { durable: !args.no_sync, keep_times: args.keep_times }
+    Settings { durable: !args.no_sync, keep_times: args.keep_times, ..Settings::default() }
 }
 
 /// One line of JSON.

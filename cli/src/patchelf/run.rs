@@ -66,9 +66,12 @@ fn opened(name: &[u8]) -> Result<Source, Complaint> {
     })
 }
 
+/// After a power failure a file is the old one or the new one. `XENO_DURABLE=1` waits until it is the new one for good;
 /// `XENO_DURABLE=0` leaves it to the kernel when the disk is written, as `patchelf` does.
 fn settings() -> Settings {
-    Settings { durable: std::env::var_os("XENO_DURABLE").is_none_or(|value| value != "0"), ..Settings::default() }
+    let wanted = std::env::var_os("XENO_DURABLE");
+    let says = |digit: &str| wanted.as_ref().is_some_and(|wanted| wanted == digit);
+    Settings { durable: !says("0"), settled: says("1"), ..Settings::default() }
 }
 
 fn write(source: &Source, plan: &Plan, to: &Path) -> Result<(), Complaint> {
