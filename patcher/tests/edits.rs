@@ -56,7 +56,7 @@ fn all() -> Vec<Like> {
     for shape in SHAPES {
         for (spare, padding) in [(1, 0), (4, 0), (1, 2000), (4, 2000)] {
             for overlay in [b"".as_slice(), b"something that is looked for, nobody knows how"] {
-                all.push(Like { shape, spare, padding, overlay });
+                all.push(Like { spare, padding, overlay, ..Like::new(shape) });
             }
         }
     }
@@ -137,7 +137,7 @@ fn the_same_again_changes_nothing() {
 #[test]
 fn padding_that_suffices_costs_no_byte() {
     for shape in SHAPES {
-        let file = program(Like { shape, spare: 4, padding: 2000, overlay: b"payload" });
+        let file = program(Like { spare: 4, padding: 2000, overlay: b"payload", ..Like::new(shape) });
         let plan = plan(&file, &[interpreter(LONG), rpath(LONG)]).unwrap();
         assert_eq!((plan.rung(), plan.new_len()), (Rung::Slack, file.len() as u64), "{shape:?}");
         let shorter = [interpreter("/l"), rpath("/x")];
@@ -212,7 +212,7 @@ fn killed_at_any_step_in_place_the_loader_sees_the_old_file_or_the_new_one() {
 fn an_unknown_payload_stays_where_it_was_and_stays_last() {
     let payload = b"something that is looked for, nobody knows how";
     for shape in SHAPES {
-        let file = program(Like { shape, spare: 1, padding: 0, overlay: payload });
+        let file = program(Like { overlay: payload, ..Like::new(shape) });
         let at = file.len() - payload.len();
         let mut now = file.clone();
         for edit in every_edit() {
@@ -261,6 +261,21 @@ fn a_string_table_that_moved_is_wiped_out_on_request_and_comes_back() {
                 assert!(says(&now).contains(path) && says(&now).contains(SONAME), "{like:?} {path}");
                 assert!(done(&undo(&now).unwrap(), &now) == file, "{like:?} {path}");
             }
+        }
+    }
+}
+
+#[test]
+fn section_headers_in_the_way_of_a_program_header_move_and_stay_true() {
+    for shape in SHAPES {
+        for options in [Options::default(), in_place()] {
+            let file = program(Like { sections: true, ..Like::new(shape) });
+            let after = done(&plan_with(&file, &[rpath(LONG), Edit::AddNeeded(vec![b"liba.so".to_vec()])], &options).unwrap(), &file);
+            let view = View::parse(&after).unwrap();
+            let dynamic = view.segments().iter().find(|s| s.p_type == 2).unwrap();
+            let section = view.sections()[1];
+            assert_eq!((section.sh_type, section.offset, section.addr), (6, dynamic.offset.0, dynamic.vaddr), "{shape:?} {options:?}");
+            assert_eq!(view.sections()[0], View::parse(&file).unwrap().sections()[0], "{shape:?} {options:?}");
         }
     }
 }

@@ -81,3 +81,25 @@ fn an_edit_is_undone_wherever_the_section_headers_are_said_to_be() {
         assert!(undo(&now).unwrap().apply(&now).unwrap() == file, "{at:#x}");
     }
 }
+
+#[test]
+fn a_table_of_no_headers_does_not_make_the_file_longer() {
+    let mut file = program(Like::new(LITTLE_64));
+    lie(&mut file, 32, 1 << 45);
+    file[56] = 0; // e_phnum
+    assert_eq!(plan(&file, &[Edit::OsAbi(90)]).unwrap().new_len() / 4096, file.len() as u64 / 4096);
+}
+
+#[test]
+fn a_resolution_cache_replaces_one_that_no_record_knows() {
+    let unrecorded = Options { undo: false, ..Options::default() };
+    for shape in SHAPES {
+        let file = program(Like::new(shape));
+        let first = plan_with(&file, &[Edit::ResolutionCache(b"first".to_vec())], &unrecorded).unwrap().apply(&file).unwrap();
+        for second in ["first", "second", ""] {
+            let now = patched(&first, &[Edit::ResolutionCache(second.into())]);
+            assert!(undo(&now).unwrap().apply(&now).unwrap() == first, "{shape:?} {second}");
+            assert_eq!(memchr::memmem::find(&now, b"first").is_some(), second == "first", "{shape:?}");
+        }
+    }
+}

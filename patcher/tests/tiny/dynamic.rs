@@ -13,11 +13,13 @@ pub struct Like {
     pub padding: usize,
     /// Bytes behind the program.
     pub overlay: &'static [u8],
+    /// Whether section headers follow the program headers at once, as Go's link editor writes them.
+    pub sections: bool,
 }
 
 impl Like {
     pub fn new(shape: Shape) -> Like {
-        Like { shape, spare: 1, padding: 0, overlay: b"" }
+        Like { shape, spare: 1, padding: 0, overlay: b"", sections: false }
     }
 }
 
@@ -42,7 +44,9 @@ pub fn program(like: Like) -> Vec<u8> {
     let word = if like.shape.is_64 { 8 } else { 4 };
     let (header, each) = if like.shape.is_64 { (64, 56) } else { (52, 32) };
     let count = 7;
-    let interp_at = header + each * count;
+    let (sections_at, section, sections) =
+        (header + each * count, if like.shape.is_64 { 64 } else { 40 }, if like.sections { 2 } else { 0 });
+    let interp_at = sections_at + section * sections;
     let interp = [INTERPRETER.as_bytes(), b"\0"].concat();
     let note_at = (interp_at + interp.len()).next_multiple_of(4);
     let note: Vec<u8> = [put(4, 4), put(16, 4), put(1, 4), b"GNU\0".to_vec(), vec![7; 16]].concat();
@@ -67,8 +71,13 @@ pub fn program(like: Like) -> Vec<u8> {
     out.extend([if like.shape.is_64 { 2 } else { 1 }, if like.shape.big { 2 } else { 1 }, 1, 0]);
     out.extend([0; 8]);
     out.extend([put(3, 2), put(if like.shape.is_64 { 62 } else { 3 }, 2), put(1, 4)].concat());
-    out.extend([put(0x40, word), put(header as u64, word), put(0, word), put(0, 4)].concat());
-    out.extend([put(header as u64, 2), put(each as u64, 2), put(count as u64, 2), put(0, 2), put(0, 2), put(0, 2)].concat());
+    out.extend(
+        [put(0x40, word), put(header as u64, word), put(if like.sections { sections_at as u64 } else { 0 }, word), put(0, 4)].concat(),
+    );
+    out.extend(
+        [put(header as u64, 2), put(each as u64, 2), put(count as u64, 2), put(section as u64, 2), put(sections as u64, 2), put(0, 2)]
+            .concat(),
+    );
     let mut segment = |p_type: u64, flags: u64, at: usize, vaddr: u64, size: usize, align: u64| {
         let wide = [at as u64, vaddr, vaddr, size as u64, size as u64].map(|n| put(n, word)).concat();
         let bytes = match like.shape.is_64 {
@@ -84,6 +93,12 @@ pub fn program(like: Like) -> Vec<u8> {
     segment(2, 6, data_at, data_vaddr, dynamic.len(), word as u64);
     segment(4, 4, note_at, note_at as u64, note.len(), 4);
     segment(0x6474_e551, 6, 0, 0, 0, 16);
+    if like.sections {
+        out.extend(vec![0; section]);
+        // SHT_DYNAMIC, SHF_WRITE | SHF_ALLOC.
+        out.extend([put(0, 4), put(6, 4), put(3, word), put(data_vaddr, word), put(data_at as u64, word)].concat());
+        out.extend([put(dynamic.len() as u64, word), put(0, 4), put(0, 4), put(8, word), put(2 * word as u64, word)].concat());
+    }
     for (at, bytes) in [(interp_at, &interp), (note_at, &note), (strings_at, &strings), (data_at, &dynamic)] {
         out.resize(at, 0);
         out.extend(bytes);
