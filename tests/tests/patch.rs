@@ -446,6 +446,26 @@ fn who_uses_a_file_is_named() {
 }
 
 #[test]
+fn who_uses_a_file_of_a_tree_is_named() {
+    let Some(bench) = Bench::new() else { return };
+    let tree = bench.tree();
+    let source = "#include <unistd.h>\nint outer(void); int main(void){pause(); return outer();}";
+    let user = bench.cc("user", source, &[], &["app/lib/libouter.so.1"]);
+    let library = tree.join("lib/libouter.so.1");
+    let mut child = bench.scene.command(&user).env("LD_LIBRARY_PATH", tree.join("lib")).spawn().unwrap();
+    let maps = format!("/proc/{}/maps", child.id());
+    while !fs::read_to_string(&maps).is_ok_and(|maps| maps.contains("libinner")) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let report = json(&mut bench.patch(&["--auto", "--json", text(&tree)]), 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let users = report["trees"][0]["users"].as_array().unwrap();
+    let [user] = &users[..] else { panic!("{users:?}") };
+    assert_eq!((&user["path"], &user["pid"], &user["how"]), (&text(&library).into(), &child.id().into(), &"maps".into()));
+}
+
+#[test]
 fn a_file_is_verified_alone() {
     let Some(bench) = Bench::new() else { return };
     let program = echo(&bench, "echo");

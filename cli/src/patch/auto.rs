@@ -2,9 +2,10 @@
 //! nothing is missing or the user says that it does not matter.
 
 use super::files::shown;
+use super::show::{self, UserReport};
 use super::sources::Here;
 use super::words::PatchArgs;
-use super::{FAILED, interrupt, options, print_json, settings};
+use super::{FAILED, USERS_MOST, interrupt, options, print_json, settings};
 use crate::environment;
 use crate::failure::{Failure, OneLine};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -26,6 +27,15 @@ struct TreeReport {
     plan: TreePlan,
     done: Option<DoneReport>,
     failing: Vec<Failing>,
+    users: Vec<UserOf>,
+}
+
+/// A process and the file it uses.
+#[derive(Serialize)]
+struct UserOf {
+    path: String,
+    #[serde(flatten)]
+    user: UserReport,
 }
 
 /// What was done with a tree.
@@ -59,20 +69,25 @@ pub(super) fn run(args: &PatchArgs) -> Result<u8, Failure> {
     let missing: usize = plans.iter().map(TreePlan::problems).sum();
     let change = !args.dry_run && (missing == 0 || args.ignore_missing);
     let mut report = Report { trees: Vec::new() };
+    interrupt::watch();
     for plan in plans {
         if !args.json {
             plan.to_string().lines().for_each(|line| anstream::println!("{}", OneLine(line)));
         }
+        let users = if change { users(&plan)? } else { Vec::new() };
         let done = if change { Some(tree::commit(&plan, &options(args), &settings(args), &bar)?) } else { None };
         let failing = if change { tree::check(&plan, &bar)? } else { Vec::new() };
         if !args.json {
             done.iter().for_each(|done| tell(done, &plan.root));
+            for one in &users {
+                anstream::eprintln!("xeno: warning: {}: {}", OneLine(&one.path), OneLine(one.user.sentence()));
+            }
             for (path, reason) in &failing {
                 anstream::eprintln!("xeno: warning: {}: it still does not start: {}", shown(path), OneLine(reason));
             }
         }
         let failing = failing.into_iter().map(|(path, reason)| Failing { path: path.display().to_string(), reason }).collect();
-        report.trees.push(TreeReport { plan, done: done.map(DoneReport::of), failing });
+        report.trees.push(TreeReport { plan, done: done.map(DoneReport::of), failing, users });
     }
     let failing = report.trees.iter().any(|tree| !tree.failing.is_empty());
     if args.json {
@@ -88,12 +103,26 @@ pub(super) fn run(args: &PatchArgs) -> Result<u8, Failure> {
     Ok(if failing { FAILED } else { 0 })
 }
 
+/// Who uses the files that change.
+fn users(plan: &TreePlan) -> Result<Vec<UserOf>, Failure> {
+    let mut found = Vec::new();
+    if plan.changed().count() <= USERS_MOST {
+        for file in plan.changed() {
+            let path = file.path.display().to_string();
+            let users = show::users(&patcher::commit::users(&file.path)?);
+            found.extend(users.into_iter().map(|user| UserOf { path: path.clone(), user }));
+        }
+    }
+    Ok(found)
+}
+
 /// Gives back the originals of a directory.
 pub(super) fn undo(args: &PatchArgs, directory: &Path) -> Result<DoneReport, Failure> {
     let root = shown(directory);
     if args.dry_run || args.output.is_some() || args.in_place {
         return Err(Failure::own(format!("undo {root}: it is a directory; name its files to see or choose how each is undone")));
     }
+    interrupt::watch();
     let done = tree::undo(directory, &settings(args), &Bar::new())?;
     if !args.json {
         let s = if done.files.len() == 1 { "" } else { "s" };

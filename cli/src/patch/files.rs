@@ -4,7 +4,7 @@
 use super::show::{DoneReport, FileReport, PlanReport, UserReport};
 use super::sources::Here;
 use super::words::PatchArgs;
-use super::{auto, interrupt, options, print_json, settings, show, trial};
+use super::{USERS_MOST, auto, interrupt, options, print_json, settings, show, trial};
 use crate::failure::{Failure, OneLine};
 use patcher::commit::{self, Batch, CommitError, Done, How, Source};
 use patcher::{Edit, Error, Plan};
@@ -18,8 +18,6 @@ use std::path::{Path, PathBuf};
 use store::cache::Cache;
 use store::root::{Places, StoreRoot};
 
-/// Of more files than this it is not told who uses them: every process would have to be asked for each.
-const USERS_MOST: usize = 32;
 /// The bits of a mode that a copy keeps.
 const PERMISSIONS: u32 = 0o777;
 
@@ -125,6 +123,7 @@ impl Job<'_> {
             return Err(wrap::Error::Cancelled.into());
         }
         let (source, mut planned) = self.plan()?;
+        interrupt::watch();
         self.try_out(&source, &mut planned)?;
         let changes = !planned.plan.is_empty() && !self.args.dry_run && self.args.output.is_none();
         if changes && of <= USERS_MOST {
@@ -192,6 +191,7 @@ impl Job<'_> {
     /// `--to-cache`: the name is that of the content, so that the same edit is the same file.
     fn to_cache(&self) -> Result<u8, Failure> {
         let (source, mut planned) = self.plan()?;
+        interrupt::watch();
         self.try_out(&source, &mut planned)?;
         let bytes = planned.plan.apply(source.bytes())?;
         let digest: String = Sha256::digest(&bytes).iter().take(20).map(|b| format!("{b:02x}")).collect();

@@ -2,6 +2,7 @@
 //! half-written is left. A second Ctrl-C ends at once.
 
 use nix::sys::signal::{SigSet, Signal};
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -13,18 +14,22 @@ fn signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
 }
 
-/// From now on signals only set a flag. To be called before any thread is started.
+/// From now on signals only set a flag, in this thread and in those it starts. Before, while libraries are looked for
+/// and fetched, ending at once loses nothing.
 pub(super) fn watch() {
-    let signals = signals();
-    if signals.thread_block().is_err() {
-        return;
-    }
-    std::thread::spawn(move || {
-        while signals.wait().is_ok() {
-            if INTERRUPTED.swap(true, Ordering::Relaxed) {
-                std::process::exit(STATUS.into());
-            }
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        let signals = signals();
+        if signals.thread_block().is_err() {
+            return;
         }
+        std::thread::spawn(move || {
+            while signals.wait().is_ok() {
+                if INTERRUPTED.swap(true, Ordering::Relaxed) {
+                    std::process::exit(STATUS.into());
+                }
+            }
+        });
     });
 }
 

@@ -20,12 +20,14 @@ const USAGE: u8 = 2;
 /// Anything else that went wrong.
 const FAILED: u8 = 1;
 
+/// Of more files than this it is not told who uses them: every process would have to be asked for each.
+const USERS_MOST: usize = 32;
+
 /// Does what the words say.
 pub(crate) fn run(args: &PatchArgs) -> Result<u8, Failure> {
     if let Some(objection) = args.objection() {
         return Err(Failure::own(format!("patch: {objection}")).with_status(USAGE));
     }
-    interrupt::watch();
     let done = match () {
         () if args.auto => auto::run(args),
         () if args.verify.is_some() && !args.edits_something() && !args.undo => verify::run(args),

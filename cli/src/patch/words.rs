@@ -26,7 +26,7 @@ bytes as hex in `old` and `new`) and `remarks`; `done` (null after --dry-run) wi
 
 With --verify alone each of `files` has `path`, `sound`, `problem`, `patched`, `undo`. With --auto, each of `trees` has \
 `plan` (`root`, `files_seen`, `worlds`, `files`, `passed_over`), `done` (null if nothing was to be changed) with \
-`files` (`path`, `outcome`) and `lost`, and `failing` (`path`, `reason`). --undo of a directory gives `files` and `lost`.
+`files` (`path`, `outcome`) and `lost`, `failing` (`path`, `reason`) and `users`. --undo of a directory gives `files` and `lost`.
 
 Exit status: 0 if it is done or there was nothing to do, 1 if it failed (then the files are as they were, unless the \
 message says otherwise), 2 for wrong usage, 130 if it was interrupted.";

@@ -270,7 +270,10 @@ impl fmt::Display for TreePlan {
                 writeln!(f, "    {reason}")?;
             }
             if choice.world == World::Archive {
-                writeln!(f, "    what is opened by name only while it runs is still looked for in this machine's directories")?;
+                writeln!(
+                    f,
+                    "    the result needs the store where it is, and looks for what it opens by name in this machine's directories"
+                )?;
             }
         }
         for file in self.files.iter().filter(|file| file.changes() || !file.problems.is_empty()) {
