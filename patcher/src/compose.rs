@@ -60,7 +60,8 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
     // What is new behind the end (or before the payload), without the record.
     let at = choice.area.filter(|a| a.extends.is_none() && choice.rung >= Rung::Appended).map(|a| a.at);
     let mut end = if choice.rung == Rung::Inserted { target.end } else { target.end.max(original_len) };
-    let changed = changes(files, &pieces, at)?;
+    let kept = if choice.rung == Rung::Inserted { overlay.start } else { original_len };
+    let changed = changes(files, &pieces, kept)?;
     let mut record = Record {
         original_len,
         new_len: 0,
@@ -74,9 +75,9 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
     let finish = |end: u64| -> (u64, Option<Inserted>) {
         let behind = overlay.end - overlay.start;
         match (choice.rung, at) {
-            (Rung::Inserted, Some(at)) => {
-                let size = (end - at).next_multiple_of(16);
-                (original_len + size, Some(Inserted { at, size }))
+            (Rung::Inserted, Some(_)) => {
+                let size = (end - overlay.start).next_multiple_of(16);
+                (original_len + size, Some(Inserted { at: overlay.start, size }))
             }
             (Rung::Doubled, Some(_)) => (end.next_multiple_of(16) + behind, None),
             _ => (end, None),
@@ -232,11 +233,9 @@ fn zeros(pieces: &mut Vec<Piece>, range: Range<u64>) {
     pieces.sort_by_key(|p| p.offset);
 }
 
-/// Stretches of the original that the pieces change; what comes before `at` only, if something is
-/// inserted there.
-fn changes(files: &Files<'_>, pieces: &[Piece], at: Option<u64>) -> Result<Vec<Changed>, Error> {
+/// Stretches of the original before `limit` that the pieces change.
+fn changes(files: &Files<'_>, pieces: &[Piece], limit: u64) -> Result<Vec<Changed>, Error> {
     let image = &files.original.image;
-    let limit = at.unwrap_or(u64::MAX).min(image.size());
     let mut all = Vec::new();
     for piece in pieces.iter().filter(|p| p.offset < limit) {
         let size = (piece.new.len() as u64).min(limit - piece.offset);

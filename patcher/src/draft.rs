@@ -232,7 +232,11 @@ impl<'a> Draft<'a> {
             }
             Edit::ResolutionCache(descriptor) => {
                 self.require_dynamic("adding a resolution cache")?;
-                self.changed |= self.cache.as_ref() != Some(descriptor);
+                if self.cache.as_ref() != Some(descriptor) {
+                    // A loader reads the first one it finds.
+                    self.stale_cache = self.first_cache.clone();
+                    self.changed = true;
+                }
                 self.cache = Some(descriptor.clone());
                 Ok(())
             }
@@ -360,7 +364,7 @@ impl<'a> Draft<'a> {
         let entries = self.entries.iter().filter(|e| matches!(e.value, Value::Old(p) if within(p))).count();
         let versions = self.current.version_strings()?;
         let version = versions.files.iter().chain(&versions.names).any(|v| within(v.file));
-        Ok(entries > 1 || version || crate::shared::symbol_name(self.current, within))
+        Ok(entries > 1 || version || symbols::any_name(self.current.image.base(), within))
     }
 
     fn replace_needed(&mut self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Error> {

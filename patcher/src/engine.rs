@@ -203,7 +203,14 @@ impl<'w> Work<'w> {
             }
             let after = View::read(image)?;
             let end = if plan.rung() == Rung::Inserted { space.end() } else { self.files.original.image.size() };
-            let expected = Expected { content: self.content, outside: self.outside, pieces: &pieces, page: self.page(), end };
+            let expected = Expected {
+                content: self.content,
+                outside: self.outside,
+                pieces: &pieces,
+                page: self.page(),
+                end,
+                sections_stay: self.files.payload == Some(FoundBy::AfterSectionHeaders),
+            };
             verify(self.files.original, &after, &expected)?;
             return Ok(Some(plan));
         }

@@ -58,6 +58,11 @@ impl<'a> Image<'a> {
         self.differs.insert(offset, bytes);
     }
 
+    /// The bytes it is made of.
+    pub(crate) fn base(&self) -> &'a [u8] {
+        self.base
+    }
+
     /// The length, in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size

@@ -38,7 +38,6 @@ pub mod payload;
 mod plan;
 mod record;
 pub mod resolution_cache;
-mod shared;
 mod show;
 pub mod shrink;
 mod space;

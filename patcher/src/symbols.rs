@@ -53,6 +53,26 @@ pub fn has_versions(file: &[u8]) -> Result<bool, Error> {
     Ok(Dynamic::read(file)?.is_some_and(|dynamic| dynamic.value(tables::DT_VERSYM).is_some()))
 }
 
+/// Whether a dynamic symbol's name begins at a position of the string table for which `within` says
+/// so. Where nothing tells how many symbols there are, the answer is yes.
+pub(crate) fn any_name(file: &[u8], within: impl Fn(u64) -> bool) -> bool {
+    names(file).is_none_or(|positions| positions.into_iter().any(within))
+}
+
+/// Where the names of all dynamic symbols begin; `None` if that cannot be told.
+fn names(file: &[u8]) -> Option<Vec<u64>> {
+    let Some(dynamic) = Dynamic::read(file).ok()? else { return Some(Vec::new()) };
+    if dynamic.value(tables::DT_SYMTAB).is_none() {
+        return Some(Vec::new());
+    }
+    let (hash, gnu_hash) = (dynamic.sysv_hash().ok()?, dynamic.gnu_hash().ok()?);
+    let count = dynamic.certain_count(hash.as_ref(), gnu_hash.as_ref())?;
+    let entry = if dynamic.words.is_64 { 24 } else { 16 };
+    let table = dynamic.table(tables::DT_SYMTAB, count.checked_mul(entry)?, "the dynamic symbols").ok()??;
+    let position = |symbol: &[u8]| dynamic.words.get_u32(symbol, 0).map(u64::from);
+    table.old.chunks_exact(entry).map(position).collect()
+}
+
 /// The tables that know symbols by their position, as they will be.
 struct Symbols<'a> {
     /// `Elf32_Sym` or `Elf64_Sym`, one after the other.

@@ -194,6 +194,8 @@ impl Build<'_> {
                 }
             }
         }
+        // Nothing ends nowhere: a table of no headers may be said to be anywhere.
+        self.pieces.retain(|p| !p.new.is_empty());
         let end = self.pieces.iter().map(|p| p.offset + p.new.len() as u64).max().unwrap_or_default();
         Ok(Target { pieces: std::mem::take(&mut self.pieces), segments: self.segments.clone(), end })
     }

@@ -22,6 +22,8 @@ pub(crate) struct Expected<'e> {
     pub(crate) page: u64,
     /// The original's bytes up to here keep their places.
     pub(crate) end: u64,
+    /// Whether a payload is found by where the section headers end.
+    pub(crate) sections_stay: bool,
 }
 
 /// Checks `after` against `before`.
@@ -30,6 +32,8 @@ pub(crate) struct Expected<'e> {
 /// [`Error::Unplanned`] with the first thing that is not as asked.
 pub(crate) fn verify(before: &View<'_>, after: &View<'_>, expected: &Expected<'_>) -> Result<(), Error> {
     header(before, after)?;
+    let stays = !expected.sections_stay || before.elf.section_table() == after.elf.section_table();
+    require(stays, after.header().sections_at, "the section headers move, by which the payload is found")?;
     loads(&before.elf, &after.elf, expected.page)?;
     table(&before.elf, &after.elf)?;
     others(&before.elf, &after.elf)?;

@@ -275,21 +275,29 @@ impl<'a> Dynamic<'a> {
     /// `DT_GNU_HASH` is the last of all. A program that defines none has an empty one; then it is
     /// said by the section header, and by the relocations if there is none.
     pub(super) fn symbol_count(&self, hash: Option<&Table<'a>>, gnu_hash: Option<&Table<'a>>) -> Result<usize, Error> {
+        if hash.is_some_and(|table| self.words.get(table.old, self.hash_entry(), self.hash_entry()).is_none()) {
+            return Err(unable("DT_HASH: hash table header out of range"));
+        }
+        if let Some(count) = self.certain_count(hash, gnu_hash) {
+            return Ok(count);
+        }
+        Ok(self.relocations()?.iter().filter_map(Relocations::largest_symbol).max().map_or(1, |last| last + 1))
+    }
+
+    /// How many symbols there are by a hash table or the section header; relocations tell only of those
+    /// they name.
+    pub(super) fn certain_count(&self, hash: Option<&Table<'a>>, gnu_hash: Option<&Table<'a>>) -> Option<usize> {
         if let Some(table) = hash {
             let entry = self.hash_entry();
-            let count = self.words.get(table.old, entry, entry).and_then(|count| usize::try_from(count).ok());
-            return count.ok_or_else(|| unable("DT_HASH: hash table header out of range"));
+            return usize::try_from(self.words.get(table.old, entry, entry)?).ok();
         }
         if let Some(table) = gnu_hash
             && let Some(header) = GnuHeader::read(self.words, table.old)
             && table.old.len() > header.chains_at
         {
-            return Ok(header.first_symbol as usize + (table.old.len() - header.chains_at) / 4);
+            return Some(header.first_symbol as usize + (table.old.len() - header.chains_at) / 4);
         }
-        if let Some(count) = self.counted_by_section() {
-            return Ok(count);
-        }
-        Ok(self.relocations()?.iter().filter_map(Relocations::largest_symbol).max().map_or(1, |last| last + 1))
+        self.counted_by_section()
     }
 
     /// The number of symbols by the section header of type `SHT_DYNSYM` at `DT_SYMTAB`.
