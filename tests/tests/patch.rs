@@ -429,6 +429,23 @@ fn neighbours_of_a_program_are_there_when_it_is_tried() {
 }
 
 #[test]
+fn a_program_that_lacks_only_its_loader_gets_only_that() {
+    let Some(bench) = Bench::new() else { return };
+    let tree = bench.tree();
+    // DT_RPATH is inherited: no library needs a run path of its own.
+    let app = tree.join("bin/app");
+    succeeds(&mut bench.patch(&["--force-rpath", "--rpath", "$ORIGIN/../lib", text(&app)]));
+    fs::remove_dir_all(tree.join("plugins")).unwrap();
+    let before = contents(&tree);
+    succeeds(&mut bench.patch(&["--auto", text(&tree)]));
+    let after = contents(&tree);
+    let changed: Vec<&PathBuf> = before.keys().filter(|path| after[*path] != before[*path]).collect();
+    assert_eq!(changed, [&app]);
+    assert_eq!(needs(&app).rpath.as_deref(), Some("$ORIGIN/../lib"));
+    assert_eq!(succeeds(&mut bench.scene.command(&app)), "outer 8 plug -1\n");
+}
+
+#[test]
 fn who_uses_a_file_is_named() {
     let Some(bench) = Bench::new() else { return };
     let sleeper = bench.cc("sleeper", "#include <unistd.h>\nint main(void){pause(); return 0;}", &[], &[]);

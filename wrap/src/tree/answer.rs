@@ -28,7 +28,9 @@ pub(crate) struct Member<'m> {
     pub(crate) item: &'m Item,
     /// The loader at its interpreter's path; of a library, this machine's.
     pub(crate) system: Option<&'m System>,
-    /// It works as it is: alone, or as part of a program that does.
+    /// With this machine's libraries it finds everything: alone, or as part of a program that does.
+    pub(crate) finds: bool,
+    /// And it has a loader: it works as it is.
     pub(crate) works: bool,
 }
 
@@ -172,6 +174,10 @@ impl Compose<'_> {
             problems: Vec::new(),
         };
         if member.works {
+            return plan;
+        }
+        if member.finds && matches!(self.ground.whose, Whose::Host) {
+            plan.interpreter = self.interpreter(member);
             return plan;
         }
         let looks = self.answered(item, looks);

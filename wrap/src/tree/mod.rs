@@ -139,7 +139,9 @@ fn members<'m>(
         loaders.get(&(item.needs.arch, path))
     };
     let closures = parallel::map("trying programs as they are", &items, progress, Files::default, |files, item| {
-        let search = Search { files, environment: &Environment::default(), backing: Backing::Native(loader_of(item)?) };
+        // Without a loader of its own it will get this machine's.
+        let system = loader_of(item).or(system.filter(|_| item.needs.kind.has_loader()))?;
+        let search = Search { files, environment: &Environment::default(), backing: Backing::Native(system) };
         closure::resolve(&item.path, &search).ok().filter(|resolution| resolution.is_complete())
     })?;
     let failing = items.iter().zip(&closures).any(|(item, closure)| item.needs.kind.has_loader() && closure.is_none());
@@ -152,8 +154,13 @@ fn members<'m>(
     let member = |(item, closure): (&'m Item, &Option<_>)| {
         let names = || std::iter::once(&item.path).chain(&item.other_names);
         let program = item.needs.kind.has_loader();
-        let works = if program { closure.is_some() } else { names().any(|path| loaded.contains(path)) };
-        Member { item, system: if program { loader_of(item) } else { system }, works }
+        let finds = if program { closure.is_some() } else { names().any(|path| loaded.contains(path)) };
+        Member {
+            item,
+            system: if program { loader_of(item) } else { system },
+            finds,
+            works: finds && !(program && loader_of(item).is_none()),
+        }
     };
     Ok(items.iter().copied().zip(&closures).map(member).collect())
 }
@@ -207,7 +214,7 @@ fn archive_plan(
         arch: group.arch,
         libc: group.libc,
         system: group.system,
-        members: group.members.iter().map(|m| Member { item: m.item, system: m.system, works: false }).collect(),
+        members: group.members.iter().map(|m| Member { item: m.item, system: m.system, finds: false, works: false }).collect(),
     };
     all.plan(Whose::Archive(set), places, progress)
 }
