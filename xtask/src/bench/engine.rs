@@ -3,6 +3,7 @@
 //! when the machine's speed drifts; the first case is run twice, and its distance from itself is the
 //! error of everything else in the table.
 
+use crate::process;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -13,30 +14,119 @@ use nix::sys::time::TimeValLike;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::ffi::CString;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
-/// One program to start.
+/// A program to start, once or several times in a row.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) name: String,
     program: PathBuf,
-    argv: Vec<CString>,
+    starts: Vec<Vec<CString>>,
     environment: Vec<CString>,
+    before: Vec<Step>,
+    /// What is written to the disk, within the time.
+    flushed: Option<PathBuf>,
+}
+
+/// What is done before each start, outside of the time.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    /// A fresh copy of a file, or of a directory of files, that is on the disk.
+    Copy { of: PathBuf, to: PathBuf },
+    /// The file goes.
+    Remove(PathBuf),
+    /// A command that must succeed.
+    Run(Vec<String>),
+    /// What was written to the file system that this path is on is on its disk.
+    Settle(PathBuf),
 }
 
 impl Case {
     /// A case with its whole environment. Fails on a NUL byte.
     pub(super) fn new(name: &str, words: &[&str], environment: &[(String, String)]) -> Result<Case> {
-        let program = words.first().map(PathBuf::from).context("a case without a program")?;
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        Case::several(name, &[words], environment)
+    }
+
+    /// As [`Case::new`], for several starts of one program that count as one.
+    pub(super) fn several(name: &str, starts: &[Vec<String>], environment: &[(String, String)]) -> Result<Case> {
+        let program = starts.first().and_then(|words| words.first()).map(PathBuf::from).context("a case without a program")?;
         let text = |text: &str| CString::new(text).with_context(|| format!("{name}: a NUL byte in {text:?}"));
+        let words = |words: &Vec<String>| words.iter().map(|word| text(word)).collect::<Result<_>>();
         Ok(Case {
             name: name.to_owned(),
             program,
-            argv: words.iter().map(|word| text(word)).collect::<Result<_>>()?,
+            starts: starts.iter().map(words).collect::<Result<_>>()?,
             environment: environment.iter().map(|(key, value)| text(&format!("{key}={value}"))).collect::<Result<_>>()?,
+            before: Vec::new(),
+            flushed: None,
         })
     }
+
+    /// Prepared by these steps each time.
+    pub(super) fn after(self, before: Vec<Step>) -> Case {
+        Case { before, ..self }
+    }
+
+    /// The time includes one fsync(2) of this file, or one syncfs(2) if it is a directory.
+    pub(super) fn flushing(self, path: &Path) -> Case {
+        Case { flushed: Some(path.to_owned()), ..self }
+    }
+}
+
+impl Step {
+    fn take(&self) -> Result<()> {
+        match self {
+            Step::Copy { of, to } => {
+                remove(to)?;
+                copy(of, to).with_context(|| format!("copy {} to {}", of.display(), to.display()))?;
+                flush(to)
+            }
+            Step::Remove(path) => remove(path),
+            Step::Run(words) => {
+                let (program, arguments) = words.split_first().context("a step without a program")?;
+                process::output(Command::new(program).args(arguments)).map(|_| ())
+            }
+            Step::Settle(path) => settle(path),
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let gone = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match gone {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).with_context(|| format!("remove {}", path.display())),
+        _ => Ok(()),
+    }
+}
+
+fn copy(of: &Path, to: &Path) -> Result<()> {
+    if !of.is_dir() {
+        fs::copy(of, to)?;
+        return Ok(());
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(of)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Waits until a file, or the file system of a directory, is on the disk.
+fn flush(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return settle(path);
+    }
+    fs::File::open(path).and_then(|file| file.sync_all()).with_context(|| format!("flush {}", path.display()))
+}
+
+fn settle(path: &Path) -> Result<()> {
+    let file = fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+    nix::unistd::syncfs(&file).with_context(|| format!("flush the file system of {}", path.display()))
 }
 
 /// How often, and where.
@@ -104,7 +194,7 @@ pub(super) fn compare(cases: &[Case], effort: Effort) -> Result<Vec<Timings>> {
 fn rounds(cases: &[Case], effort: Effort) -> Result<Vec<Timings>> {
     let mut all: Vec<Timings> = cases.iter().map(|case| Timings { name: case.name.clone(), ..Timings::default() }).collect();
     for case in cases {
-        for _ in 0..2 {
+        for _ in 0..effort.execs.min(2) {
             start(case)?; // warms caches, and fails early
         }
     }
@@ -131,6 +221,7 @@ fn rounds(cases: &[Case], effort: Effort) -> Result<Vec<Timings>> {
 /// Starts a case and waits for its end: microseconds. posix_spawn shares our memory until the exec
 /// (`CLONE_VM | CLONE_VFORK` in glibc's `spawni.c`), so our own size costs nothing.
 fn start(case: &Case) -> Result<f64> {
+    case.before.iter().try_for_each(Step::take).with_context(|| format!("{}: prepare it", case.name))?;
     let mut actions = PosixSpawnFileActions::init().context("prepare a start")?;
     let null = Path::new("/dev/null");
     for descriptor in [1, 2] {
@@ -138,14 +229,18 @@ fn start(case: &Case) -> Result<f64> {
     }
     let attributes = PosixSpawnAttr::init().context("prepare a start")?;
     let begun = Instant::now();
-    let child = posix_spawn(case.program.as_path(), &actions, &attributes, &case.argv, &case.environment)
-        .with_context(|| format!("{}: start {}", case.name, case.program.display()))?;
-    let status = waitpid(child, None).context("wait")?;
-    let took = begun.elapsed();
-    if !matches!(status, WaitStatus::Exited(_, 0)) {
-        bail!("{}: {} ended with {status:?}", case.name, case.program.display());
+    for argv in &case.starts {
+        let child = posix_spawn(case.program.as_path(), &actions, &attributes, argv, &case.environment)
+            .with_context(|| format!("{}: start {}", case.name, case.program.display()))?;
+        let status = waitpid(child, None).context("wait")?;
+        if !matches!(status, WaitStatus::Exited(_, 0)) {
+            bail!("{}: {} ended with {status:?}", case.name, case.program.display());
+        }
     }
-    Ok(took.as_secs_f64() * 1e6)
+    if let Some(path) = &case.flushed {
+        flush(path)?;
+    }
+    Ok(begun.elapsed().as_secs_f64() * 1e6)
 }
 
 /// Processor time in microseconds and minor faults of all children that have ended.

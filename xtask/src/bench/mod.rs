@@ -3,6 +3,8 @@
 
 mod engine;
 mod memory;
+mod patch;
+mod subjects;
 
 use crate::corpus::{self, bare};
 use crate::{dist, process};
@@ -31,6 +33,7 @@ const GROUPS: &[Group] = &[
     ("which", "which package has a soname, process start included", which),
     ("index", "the soname index of one suite, from its Contents", index),
     ("inspect", "inspect of a whole tree", inspect),
+    ("patch", "the drop-in patchelf and xeno patch, beside patchelf 0.19.3", patch::run),
 ];
 
 /// A figure, the bound it has to keep, and its unit.
@@ -126,7 +129,7 @@ impl Bench {
     fn table(&self, cases: &[Case], effort: Effort) -> Result<Vec<Timings>> {
         let all = compare(cases, effort)?;
         let Some(first) = all.first() else { bail!("no case") };
-        println!("| case | min ms | median ms | cpu ms | faults | over native, min ms | × median |\n|---|---|---|---|---|---|---|");
+        println!("| case | min ms | median ms | cpu ms | faults | over the first, min ms | × median |\n|---|---|---|---|---|---|---|");
         for t in &all {
             println!(
                 "| {} | {:.3} | {:.3} | {:.3} | {:.0} | {:+.3} | {:.2} |",
