@@ -112,7 +112,7 @@ impl Scene {
     }
 
     fn plan(&self) -> TreePlan {
-        tree::plan(&self.path("tree"), self, &Shared::default(), &Silent).unwrap()
+        tree::plan(&self.path("tree"), self, &Shared::default(), &patcher::Options::default(), &Silent).unwrap()
     }
 
     fn commit(&self, plan: &TreePlan) {
@@ -182,6 +182,24 @@ fn a_machine_without_a_loader_is_answered_by_the_archive_alone() {
     assert_eq!(plan.worlds[0].world, World::Archive);
     scene.commit(&plan);
     assert_eq!(Command::new(&app).env_clear().status().unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_file_that_cannot_be_edited_is_a_problem_and_stays() {
+    let scene = Scene::new(true);
+    let app = scene.cc("tree/app", "int main(void){return 3;}", &["-Wl,--dynamic-linker=/nowhere/ld.so"], &[]);
+    // Its last segment claims to be longer than the file.
+    let mut bytes = fs::read(&app).unwrap();
+    let kind = |at: usize, bytes: &[u8]| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let load = (0..usize::from(bytes[56])).map(|i| 64 + i * 56).filter(|at| kind(*at, &bytes) == 1).last().unwrap();
+    bytes[load + 32..load + 40].copy_from_slice(&0x10_0000u64.to_le_bytes());
+    fs::write(&app, &bytes).unwrap();
+    let plan = scene.plan();
+    let file = plan.files.iter().find(|file| file.path == app).unwrap();
+    assert!(matches!(&file.problems[..], [Problem::Refused { .. }]), "{:?}", file.problems);
+    assert!(!file.changes());
+    scene.commit(&plan);
+    assert_eq!(fs::read(&app).unwrap(), bytes);
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub(super) fn run(args: &PatchArgs) -> Result<u8, Failure> {
     let shared = environment::shared_directories();
     let mut plans: Vec<TreePlan> = Vec::new();
     for directory in &args.files {
-        plans.push(tree::plan(directory, &here, &shared, &bar)?);
+        plans.push(tree::plan(directory, &here, &shared, &options(args), &bar)?);
     }
     let missing: usize = plans.iter().map(TreePlan::problems).sum();
     let change = !args.dry_run && (missing == 0 || args.ignore_missing);

@@ -171,6 +171,7 @@ impl Compose<'_> {
             run_path: None,
             renamed: Vec::new(),
             needs: Vec::new(),
+            notes: Vec::new(),
             problems: Vec::new(),
         };
         if member.works {

@@ -21,6 +21,7 @@ use crate::progress::Progress;
 use answer::{Group, Member};
 use index::Index;
 use look::Whose;
+use patcher::commit::Source;
 use resolver::arch::Arch;
 use resolver::closure::{self, Backing, Environment, Search};
 use resolver::files::Files;
@@ -52,11 +53,18 @@ struct Sorted<'s> {
     others: Vec<&'s Item>,
 }
 
-/// Decides what becomes of the tree at `root`.
+/// Decides what becomes of the tree at `root`; `options` are those of the commit, so that a file that cannot be edited is
+/// known now.
 ///
 /// # Errors
 /// [`Error::Root`], [`Error::Shared`], [`Error::TooLarge`], [`Error::Cancelled`].
-pub fn plan(root: &Path, places: &dyn Places, shared: &Shared, progress: &dyn Progress) -> Result<TreePlan, Error> {
+pub fn plan(
+    root: &Path,
+    places: &dyn Places,
+    shared: &Shared,
+    options: &patcher::Options,
+    progress: &dyn Progress,
+) -> Result<TreePlan, Error> {
     let root = std::fs::canonicalize(root).map_err(|source| Error::Root { path: root.to_owned(), source })?;
     if shared.contains(&root) {
         return Err(Error::Shared { path: root });
@@ -88,7 +96,36 @@ pub fn plan(root: &Path, places: &dyn Places, shared: &Shared, progress: &dyn Pr
     }
     tree.files.sort_by(|a, b| a.path.cmp(&b.path));
     tree.passed_over = inventory.passed_over;
+    ask_patcher(&mut tree, options, progress)?;
     Ok(tree)
+}
+
+/// What the patcher says of each edit. Files that it refuses stay as they are, which is a problem.
+fn ask_patcher(tree: &mut TreePlan, options: &patcher::Options, progress: &dyn Progress) -> Result<(), Error> {
+    let said = parallel::map(
+        "planning edits",
+        &tree.files,
+        progress,
+        || (),
+        |(), file| {
+            let edits = file.edits();
+            if edits.is_empty() {
+                return Ok(Vec::new());
+            }
+            let source = Source::open(&file.path).map_err(|e| e.to_string())?;
+            patcher::plan_with(source.bytes(), &edits, options).map(|plan| plan.remarks().to_vec()).map_err(|e| e.to_string())
+        },
+    )?;
+    for (file, said) in tree.files.iter_mut().zip(said) {
+        match said {
+            Ok(notes) => file.notes = notes,
+            Err(reason) => {
+                (file.interpreter, file.run_path, file.renamed) = (None, None, Vec::new());
+                file.problems.push(Problem::Refused { reason });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Files that belong to one process stand together. A library that names no C library goes with the programs of its
@@ -240,6 +277,7 @@ fn untouched(item: &Item) -> FilePlan {
         run_path: None,
         renamed: Vec::new(),
         needs: Vec::new(),
+        notes: Vec::new(),
         problems: Vec::new(),
     }
 }

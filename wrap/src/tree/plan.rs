@@ -85,6 +85,8 @@ pub struct FilePlan {
     pub renamed: Vec<Renamed>,
     /// What answers each need.
     pub needs: Vec<Answer>,
+    /// What the patcher says of the edit: what is lost by it, whether it cannot be undone.
+    pub notes: Vec<String>,
     /// What keeps the file from working.
     pub problems: Vec<Problem>,
 }
@@ -185,6 +187,11 @@ pub enum Problem {
         #[serde(serialize_with = "text")]
         first: PathBuf,
     },
+    /// The file cannot be edited.
+    Refused {
+        /// Why, as the patcher says it.
+        reason: String,
+    },
     /// A directory whose name would read as something else in a run path.
     Unnameable {
         /// The directory.
@@ -207,6 +214,7 @@ impl fmt::Display for Problem {
             Problem::Order { name, wanted, first } => {
                 write!(f, "{name} should be {}, but {} has another and is needed before it", wanted.display(), first.display())
             }
+            Problem::Refused { reason } => write!(f, "it cannot be edited and stays as it is: {reason}"),
             Problem::Unnameable { directory } => write!(f, "{} cannot be named in a run path: it holds ':' or '$'", directory.display()),
         }
     }
@@ -317,6 +325,7 @@ impl fmt::Display for Shown<'_> {
                 writeln!(f, "    {:<24} {}  ({})", answer.name, plan.short(found).display(), answer.rule)?;
             }
         }
+        file.notes.iter().try_for_each(|note| writeln!(f, "  note          {note}"))?;
         file.problems.iter().try_for_each(|problem| writeln!(f, "  problem       {problem}"))
     }
 }
