@@ -11,6 +11,7 @@ use crate::table::TABLES;
 use crate::view::{View, tag};
 use object::elf::{DF_1_NODEFLIB, ET_DYN};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A value of the dynamic section.
@@ -60,7 +61,7 @@ pub(crate) struct Draft<'a> {
     /// Where the original has such a note.
     first_cache: Option<Range<u64>>,
     /// File names of version needs that change: where they stand, and the new name.
-    version_files: Vec<(u64, Vec<u8>)>,
+    version_files: BTreeMap<u64, Vec<u8>>,
     renames: Vec<(Vec<u8>, Vec<u8>)>,
     unversioned: Vec<Vec<u8>>,
     /// Table bytes that earlier edits changed.
@@ -118,13 +119,13 @@ impl<'a> Draft<'a> {
             };
             entries.push(Entry { tag: d.tag, value, was });
         }
-        let mut version_files = Vec::new();
+        let mut version_files = BTreeMap::new();
         if record.is_some()
             && !symbols
             && let Some(dynamic) = &current.dynamic
         {
             for file in current.version_strings()?.files.iter().filter(|f| f.file as usize >= base.len()) {
-                version_files.push((file.at.0, dynamic.text(file.file)?.to_vec()));
+                version_files.insert(file.at.0, dynamic.text(file.file)?.to_vec());
             }
         }
         let mut kept = Vec::new();
@@ -380,14 +381,12 @@ impl<'a> Draft<'a> {
         }
         let Some(dynamic) = &self.current.dynamic else { return Ok(()) };
         for file in self.current.version_strings()?.files {
-            let earlier = self.version_files.iter().position(|(at, _)| *at == file.at.0);
-            let name = match earlier.and_then(|i| self.version_files.get(i)) {
-                Some((_, name)) => name.clone(),
+            let name = match self.version_files.get(&file.at.0) {
+                Some(name) => name.clone(),
                 None => dynamic.text(file.file)?.to_vec(),
             };
             if let Some(new) = replacement(&name) {
-                self.version_files.retain(|(at, _)| *at != file.at.0);
-                self.version_files.push((file.at.0, new));
+                self.version_files.insert(file.at.0, new);
                 self.changed = true;
                 self.forget_cache();
             }

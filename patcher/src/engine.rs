@@ -150,6 +150,7 @@ fn payload_of(file: &[u8], view: &View<'_>) -> Option<FoundBy> {
         () if behind.is_empty() || has(FoundBy::Unknown) => FoundBy::Unknown,
         () if has(FoundBy::Both) || (has(FoundBy::End) && from_start) => FoundBy::Both,
         () if has(FoundBy::End) => FoundBy::End,
+        () if has(FoundBy::AfterSectionHeaders) => FoundBy::AfterSectionHeaders,
         () if from_start => FoundBy::Start,
         () => FoundBy::Unknown,
     })

@@ -92,6 +92,15 @@ impl Ground<'_> {
 
     /// All choices, in order, each worked out when it is asked for: the first usually holds.
     pub(crate) fn choices(&self, way: Way) -> Box<dyn Iterator<Item = Choice> + '_> {
+        if self.payload != Some(FoundBy::AfterSectionHeaders) {
+            return self.places(way);
+        }
+        // The table of section headers is how the payload is found.
+        let stays = |c: &Choice| !c.at_once && !c.table.displaces_sections;
+        Box::new(self.places(way).filter(move |c| stays(c) && self.outside.cache.is_none()))
+    }
+
+    fn places(&self, way: Way) -> Box<dyn Iterator<Item = Choice> + '_> {
         let without = iter::once_with(|| self.without_area()).flatten();
         let new_area = iter::once_with(|| self.new_area()).flatten();
         if way == Way::Replace {
@@ -217,10 +226,25 @@ impl Ground<'_> {
             elf.sections.get(i).is_some_and(|s| gap.start <= s.offset && s.range().end <= gap.end && s.size > 0)
         };
         let gaps = freed.gaps().into_iter().map(|gap| {
-            let taken: Vec<usize> = expendable.iter().copied().filter(|i| lies_in(&gap, *i)).collect();
-            (gap, taken)
+            let mut taken: Vec<usize> = expendable.iter().copied().filter(|i| lies_in(&gap, *i)).collect();
+            taken.sort_by_key(|i| elf.sections.get(*i).map_or(0, |s| s.size));
+            if self.is_zero_but(&gap, &taken) {
+                return (gap, taken);
+            }
+            // What no header covers is free only if it is zero: it may be somebody's payload.
+            taken.drain(..taken.len().saturating_sub(1));
+            let largest = ranges(&taken).pop().unwrap_or(gap.start..gap.start);
+            (largest, taken)
         });
         gaps.filter(|(_, taken)| !taken.is_empty()).collect()
+    }
+
+    /// Whether a stretch is zero but for the sections in it.
+    fn is_zero_but(&self, gap: &Range<u64>, sections: &[usize]) -> bool {
+        let mut rest = Space::default();
+        rest.occupy(gap.clone());
+        sections.iter().filter_map(|i| self.view.elf.sections.get(*i)).for_each(|s| rest.release(&s.range()));
+        rest.used().iter().all(|part| self.view.image.is_zero(part.clone()))
     }
 
     /// Not loaded, and either a compiler's signature or, if the user says so, what only debuggers read.

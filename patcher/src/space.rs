@@ -5,7 +5,7 @@ use crate::image::Image;
 use std::ops::Range;
 
 /// The bytes that headers, segments and sections cover.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Space {
     /// Ascending, apart from each other.
     used: Vec<Range<u64>>,
@@ -41,6 +41,11 @@ impl Space {
     /// Whether nobody has any of `range`.
     pub(crate) fn is_free(&self, range: &Range<u64>) -> bool {
         !self.used.iter().any(|used| used.start < range.end && range.start < used.end)
+    }
+
+    /// What is spoken for, ascending, apart from each other.
+    pub(crate) fn used(&self) -> &[Range<u64>] {
+        &self.used
     }
 
     /// The end of everything.

@@ -237,8 +237,28 @@ fn dynamic<'a>(image: &Image<'a>, elf: &Elf, segment: &Segment) -> Result<Option
         }
     };
     let place = start..start + room * each;
+    bounded(&entries, &strings, start)?;
     Ok(Some(Dynamic { place, address: segment.vaddr, entries, room: room as usize, strings_at, strings_address, strings }))
 }
+
+/// Refuses entries whose strings are long because they share one: each is read as a text of its own.
+fn bounded(entries: &[Dyn], strings: &[u8], start: u64) -> Result<(), Error> {
+    let mut left = TEXTS_MAX;
+    for entry in entries.iter().filter(|d| tag::is_string(d.tag)) {
+        let rest = usize::try_from(entry.value).ok().and_then(|at| strings.get(at..)).unwrap_or_default();
+        let length = memchr::memchr(0, rest.get(..left.min(rest.len())).unwrap_or(rest)).unwrap_or(left.min(rest.len()));
+        left = left.checked_sub(length + 1).ok_or(Error::field(
+            "the dynamic section",
+            start,
+            entry.value,
+            "its strings are longer than any",
+        ))?;
+    }
+    Ok(())
+}
+
+/// More text than a dynamic section names; bounds what a hostile file costs.
+const TEXTS_MAX: usize = 16 << 20;
 
 /// A million entries are more than any link editor writes; bounds what a hostile file costs.
 const ENTRIES_MAX: u64 = 1 << 20;
