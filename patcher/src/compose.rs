@@ -9,7 +9,8 @@ use crate::plan::{Copied, FileOffset, Phase, Plan, Rung, Write};
 use crate::record::{ALIGNMENT, Changed, Kind, Record, seal};
 use crate::space::Space;
 use crate::target::{Choice, Piece, Target};
-use crate::view::View;
+use crate::view::{View, tag};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The file as it is and as it was before our last edit.
@@ -56,6 +57,10 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
     let overlay = Space::of(&files.original.elf).end().min(original_len)..original_len;
     let mut pieces = disjoint(target.pieces);
     let mut remarks: Vec<String> = choice.table.remark.map(str::to_owned).into_iter().collect();
+    let debugged = files.original.entries().iter().any(|d| d.tag == tag::DEBUG);
+    if choice.moves_dynamic && debugged && files.original.interpreter().is_some() {
+        remarks.push("the dynamic section moves: a program that reads its own symbol _DYNAMIC finds the old one".into());
+    }
 
     // What is new behind the end (or before the payload), without the record.
     let at = choice.area.filter(|a| a.extends.is_none() && choice.rung >= Rung::Appended).map(|a| a.at);
@@ -195,20 +200,27 @@ fn write(base: &[u8], piece: &Piece) -> Write {
 /// The pieces without the parts that later ones cover, in file order.
 fn disjoint(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut done: Vec<Piece> = Vec::new();
+    // Where the later ones lie: start and end, none meeting another.
+    let mut covered: BTreeMap<u64, u64> = BTreeMap::new();
     for piece in pieces.into_iter().rev() {
-        let mut parts: Vec<Range<u64>> = std::iter::once(piece.offset..piece.offset + piece.new.len() as u64).collect();
-        for later in &done {
-            let over = later.offset..later.offset + later.new.len() as u64;
-            parts = parts
-                .into_iter()
-                .flat_map(|p| [p.start..p.end.min(over.start), p.start.max(over.end)..p.end])
-                .filter(|p| p.start < p.end)
-                .collect();
+        let (start, end) = (piece.offset, piece.offset.saturating_add(piece.new.len() as u64));
+        let before = covered.range(..=start).next_back().filter(|(_, e)| **e > start).map_or(start, |(s, _)| *s);
+        let mut parts: Vec<Range<u64>> = Vec::new();
+        let mut at = start;
+        for (later_start, later_end) in covered.range(before..end) {
+            if *later_start > at {
+                parts.push(at..*later_start);
+            }
+            at = at.max(*later_end);
+        }
+        if at < end {
+            parts.push(at..end);
         }
         for part in parts {
-            let range = (part.start - piece.offset) as usize..(part.end - piece.offset) as usize;
+            covered.insert(part.start, part.end);
+            let range = (part.start - start) as usize..(part.end - start) as usize;
             let new = piece.new.get(range).unwrap_or_default().to_vec();
-            done.push(Piece { offset: part.start, new, ..piece.clone() });
+            done.push(Piece { offset: part.start, new, why: piece.why.clone(), ..piece });
         }
     }
     done.sort_by_key(|p| p.offset);

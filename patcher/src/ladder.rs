@@ -131,7 +131,13 @@ impl Ground<'_> {
     /// What nothing covers and is zero. Padding is less than the largest page, so that longer stretches are not read.
     fn padding(&self) -> &[Range<u64>] {
         let is_padding = |gap: &Range<u64>| gap.end - gap.start <= SLACK_MAX && self.view.image.is_zero(gap.clone());
-        self.known.padding.get_or_init(|| self.space.gaps().into_iter().filter(is_padding).collect())
+        self.known.padding.get_or_init(|| {
+            let mut gaps: Vec<Range<u64>> = self.space.gaps().into_iter().filter(is_padding).collect();
+            gaps.sort_by_key(|gap| gap.start.wrapping_sub(gap.end));
+            gaps.truncate(GAPS_MAX);
+            gaps.sort_by_key(|gap| gap.start);
+            gaps
+        })
     }
 
     /// Padding that nothing covers, and what is behind the end, but for the area and the table.
@@ -333,6 +339,9 @@ impl Ground<'_> {
         choices
     }
 }
+
+/// A linked file has a handful of stretches of padding; the largest are tried.
+const GAPS_MAX: usize = 64;
 
 /// A hole, in bytes, that nobody minds.
 const SMALL_HOLE: u64 = 64 << 10;

@@ -119,7 +119,7 @@ impl Record {
     }
 
     /// `strings` reads the string table that the file has now.
-    fn decode(payload: &[u8], strings: impl Fn(u64, usize) -> Option<Vec<u8>>) -> Option<Record> {
+    fn decode(payload: &[u8], file_size: u64, strings: impl Fn(u64, usize) -> Option<Vec<u8>>) -> Option<Record> {
         let mut rest = payload;
         let [original_len, new_len, at, size, rung, found_by, now, strings_at] = [(); 8].map(|()| take(&mut rest));
         let inserted = Inserted { at: at?, size: size? };
@@ -133,13 +133,19 @@ impl Record {
             now: u32::try_from(now?).ok()?,
             strings_at: strings_at?,
         };
+        // Whoever can write a file can write a record: its numbers are held against the file.
+        let grown = record.new_len.checked_sub(record.original_len)?;
+        let whole = record.inserted.is_none_or(|i| i.size == grown && i.at.checked_add(i.size).is_some_and(|end| end <= file_size));
+        if record.new_len != file_size || !whole {
+            return None;
+        }
         let mut end = 0u64;
         while !rest.is_empty() {
             let offset = end.checked_add(take(&mut rest)?)?;
             let size = take(&mut rest)?;
             let kind = *KINDS.get((size & 7) as usize)?;
             let size = size >> 3;
-            end = offset.checked_add(size).filter(|end| *end <= record.original_len && size <= PAYLOAD_MAX)?;
+            end = offset.checked_add(size).filter(|end| *end <= record.original_len)?;
             let size = usize::try_from(size).ok()?;
             let old = match kind {
                 Kind::Zeros => vec![0; size],
@@ -176,8 +182,8 @@ impl Record {
             if crc32fast::hash(&payload) != number(12..16)? {
                 return None;
             }
-            let record = Record::decode(&payload, strings)?;
-            let whole = record.new_len == base.len() as u64 && seal(&image, elf, &record.changed)? == record.now;
+            let record = Record::decode(&payload, base.len() as u64, strings)?;
+            let whole = seal(&image, elf, &record.changed)? == record.now;
             whole.then_some((record, start..start + (FRAME + FOOT) as u64 + size))
         })
     }

@@ -466,7 +466,8 @@ impl Build<'_> {
         set(fields.phoff, &codec.address(at));
         set(fields.shoff, &codec.address(sections_at));
         set(fields.phnum, &codec.u16(self.segments.len() as u16));
-        if header.section_count != 0 {
+        // A number of headers that are not in the file stays as it is: 0 would mean that the first one says it.
+        if header.section_count != 0 && !self.sections.is_empty() {
             set(fields.shnum, &codec.u16(self.sections.len() as u16));
         }
         self.put(0, first, Phase::Commit, "ELF header");

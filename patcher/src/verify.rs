@@ -236,12 +236,14 @@ fn bytes(before: &View<'_>, after: &View<'_>, expected: &Expected<'_>) -> Result
     allowed.extend(elf.sections.iter().map(|s| s.range()).filter(|r| !r.is_empty() && !loaded(r)));
     // What no header covers may be somebody's payload, unless it is zero.
     allowed.extend(Space::of(elf).gaps().into_iter().filter(|gap| before.image.is_zero(gap.clone())));
-    allowed.sort_by_key(|r| r.start);
+    let mut free = Space::default();
+    free.occupy_all(allowed);
     for piece in pieces.iter().filter(|p| p.kind == Kind::Structure && p.offset < limit) {
         let mut at = piece.offset;
         let end = (at + piece.new.len() as u64).min(limit);
         while at < end {
-            let step = allowed.iter().filter(|r| r.contains(&at)).map(|r| r.end).max();
+            let next = free.used().partition_point(|r| r.end <= at);
+            let step = free.used().get(next).filter(|r| r.contains(&at)).map(|r| r.end);
             // What stands there anyway is no change.
             let same = before.image.get(at, 1) == piece.new.get((at - piece.offset) as usize..).and_then(|b| b.get(..1)).map(Into::into);
             at = step.or(same.then_some(at + 1)).ok_or(unplanned(at, "bytes change that were not edited"))?;

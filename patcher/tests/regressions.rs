@@ -103,3 +103,17 @@ fn a_resolution_cache_replaces_one_that_no_record_knows() {
         }
     }
 }
+
+#[test]
+fn a_number_of_section_headers_that_are_not_there_stays_as_it_is() {
+    // Zero would mean that the first header says how many there are, and what is appended may look like one.
+    for overlay in [b"".as_slice(), &[4; 700]] {
+        let mut file = program(Like { overlay, ..Like::new(LITTLE_64) });
+        let behind = file.len() as u64 + 300;
+        lie(&mut file, 40, behind);
+        file[58..62].copy_from_slice(&[64, 0, 200, 0]); // e_shentsize, e_shnum
+        let now = patched(&file, &[Edit::Interpreter("/l".repeat(150).into())]);
+        assert_eq!(now[58..62], file[58..62]);
+        assert!(undo(&now).unwrap().apply(&now).unwrap() == file);
+    }
+}

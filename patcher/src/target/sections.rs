@@ -92,6 +92,7 @@ impl Build<'_> {
             self.view.elf.sections.iter().filter(|s| s.sh_type == SHT_SYMTAB && s.size <= SYMBOLS_MAX).copied().collect();
         for table in tables.iter().filter(|_| !moved.is_empty()) {
             let Some(bytes) = self.view.image.get(table.offset, table.size) else { continue };
+            let mut left = FOLLOWING_MAX;
             for (n, symbol) in bytes.chunks_exact(each).enumerate() {
                 let index = codec.number(symbol.get(index_at..index_at + 2).unwrap_or_default()) as usize;
                 let value = codec.number(symbol.get(value_at..value_at + codec.word()).unwrap_or_default());
@@ -99,6 +100,10 @@ impl Build<'_> {
                 let absolute = |i: usize, start: u64| index == SHN_ABS && value == start && dynamic == Some(i);
                 let found = moved.iter().find(|(i, old, _)| *i == index || absolute(*i, old.start));
                 let Some((_, old, new)) = found.filter(|(_, old, _)| old.contains(&value)) else { continue };
+                if left == 0 {
+                    break;
+                }
+                left -= 1;
                 let at = table.offset + (n * each + value_at) as u64;
                 self.put(at, codec.address(new.wrapping_add(value - old.start)), Phase::After, "symbol of a section that moved");
             }
@@ -117,3 +122,6 @@ impl Build<'_> {
 
 /// Larger tables of symbols are left as they are: only tools read them.
 const SYMBOLS_MAX: u64 = 32 << 20;
+
+/// A handful of symbols stand for sections that move; more are nobody's.
+const FOLLOWING_MAX: usize = 4096;
