@@ -91,10 +91,10 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
     if undo {
         let mut edited = files.original.image.clone().sized(end);
         pieces.iter().for_each(|p| edited.put(p.offset, p.new.clone()));
-        let elf = Elf::read(&edited)?;
-        let sealed = seal(&edited, &elf, &record.changed);
+        let edited = View::read(edited)?;
+        let sealed = seal(&edited, &record.changed);
         record.now = sealed.unwrap_or_default();
-        let own_place = sealed.and_then(|_| record_place(files, taken, &edited, &elf, choice, at, &record));
+        let own_place = sealed.and_then(|_| record_place(files, taken, &edited.image, &edited.elf, choice, at, &record));
         match own_place {
             None => remarks.push("this edit cannot be undone: there is no room for its record that a payload does not need".into()),
             Some(start) => {
@@ -265,7 +265,11 @@ fn changes(files: &Files<'_>, pieces: &[Piece], limit: u64) -> Result<Vec<Change
         for run in differs.chunk_by(|a, b| b - a <= 4) {
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
             let old = old.get(*first..=*last).unwrap_or_default().to_vec();
-            let kind = if piece.kind == Kind::Structure && old.iter().all(|b| *b == 0) { Kind::Zeros } else { piece.kind };
+            let kind = match piece.kind {
+                Kind::Structure if piece.phase == Phase::After => Kind::Late,
+                Kind::Structure if old.iter().all(|b| *b == 0) => Kind::Zeros,
+                kind => kind,
+            };
             all.push(Changed { offset: piece.offset + *first as u64, old, kind });
         }
     }

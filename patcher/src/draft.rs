@@ -426,6 +426,11 @@ impl<'a> Draft<'a> {
         }
         let symbol_edits = [SymbolEdit::ClearVersion(&self.unversioned), SymbolEdit::Rename(&self.renames)];
         if !self.unversioned.is_empty() || !self.renames.is_empty() {
+            let table = |view: &View<'_>, tag: u64| view.dynamic.as_ref().and_then(|d| d.value(tag));
+            if TABLES.iter().any(|(_, tag)| table(self.current, *tag) != table(original, *tag)) {
+                let reason = "an earlier edit moved the symbol tables; undo it, then edit the symbols first".into();
+                return Err(Error::Refused { reason });
+            }
             let strings = &mut self.strings;
             for (offset, new, why) in symbols::patches(base, &symbol_edits, |name| strings.intern(name) as u32)? {
                 self.changed = true;

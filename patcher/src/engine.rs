@@ -12,7 +12,7 @@ use crate::record::Record;
 use crate::space::Space;
 use crate::target::{Outside, build};
 use crate::verify::{Expected, verify};
-use crate::view::View;
+use crate::view::{View, tag};
 use std::ops::Range;
 
 /// How edits are made.
@@ -65,6 +65,7 @@ pub fn plan_with(file: &[u8], edits: &[Edit], options: &Options) -> Result<Plan,
     if !draft.changed {
         return Ok(unchanged(file, &current));
     }
+    refuse_loader(file, &current, &content)?;
     let outside = Outside {
         interpreter: draft.interpreter.clone(),
         os_abi: draft.os_abi,
@@ -118,6 +119,17 @@ fn unchanged(file: &[u8], current: &View<'_>) -> Plan {
         after: segments,
         remarks: Vec::new(),
     }
+}
+
+/// A loader finds its own dynamic section and strings where they were linked, before it could find
+/// them elsewhere (glibc, `elf_machine_dynamic` in `_dl_start`; musl, `_dlstart_c`).
+fn refuse_loader(file: &[u8], current: &View<'_>, content: &Content) -> Result<(), Error> {
+    let needs_none = current.is_dynamic() && current.interpreter().is_none() && !current.entries().iter().any(|d| d.tag == tag::NEEDED);
+    let changes = content.table.is_some() || content.entries.len() != current.entries().len();
+    if needs_none && changes && crate::loader::loader_family(file).is_ok() {
+        return Err(Error::Refused { reason: "it is a loader, which reads its own dynamic section where it was linked".into() });
+    }
+    Ok(())
 }
 
 /// Whether the edits lead back to where the first of them began.

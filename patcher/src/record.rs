@@ -10,10 +10,9 @@
 //! find the old ones here.
 //!
 //! It stands at the first multiple of eight behind a `PT_LOAD`, behind the section headers or behind
-//! everything the headers cover, or ends where the file does. A file that changed since is not undone:
-//! the lengths or the CRC tell.
+//! everything the headers cover, or ends where the file does. A file whose length, headers, needs or
+//! paths changed since is not undone; bytes that no edit touches are not looked at and stay as they are.
 
-use crate::elf::Elf;
 use crate::image::{Image, Inserted};
 use crate::plan::Rung;
 use crate::view::View;
@@ -36,14 +35,21 @@ pub(crate) enum Kind {
     Zeros,
     /// The old place of a string table, whose bytes are not stored: the new one begins with them.
     Strings,
+    /// As `Structure`, written when the file is true already.
+    Late,
 }
 
-const KINDS: &[Kind] = &[Kind::Structure, Kind::Symbols, Kind::Text, Kind::Zeros, Kind::Strings];
+const KINDS: &[Kind] = &[Kind::Structure, Kind::Symbols, Kind::Text, Kind::Zeros, Kind::Strings, Kind::Late];
 
 impl Kind {
     /// Whether the next edit leaves them as they are.
     pub(crate) fn is_kept(self) -> bool {
         matches!(self, Kind::Symbols | Kind::Text)
+    }
+
+    /// Whether the edit is true before they are written: whoever was killed then can undo it too.
+    fn is_late(self) -> bool {
+        matches!(self, Kind::Text | Kind::Strings | Kind::Late)
     }
 
     /// Whether the record has the bytes.
@@ -183,7 +189,7 @@ impl Record {
                 return None;
             }
             let record = Record::decode(&payload, base.len() as u64, strings)?;
-            let whole = seal(&image, elf, &record.changed)? == record.now;
+            let whole = seal(view, &record.changed)? == record.now;
             whole.then_some((record, start..start + (FRAME + FOOT) as u64 + size))
         })
     }
@@ -203,16 +209,22 @@ impl Record {
     }
 }
 
-/// The CRC-32 of an edited file's bytes at the changed places, of its headers and of its dynamic
-/// section: whoever edits it afterwards touches one of them.
-pub(crate) fn seal(image: &Image<'_>, elf: &Elf, changed: &[Changed]) -> Option<u32> {
+/// The CRC-32 of what an edited file has at the changed places (but for those written late), in its
+/// headers, its interpreter, its dynamic section and its dynamic strings: whoever edits it afterwards
+/// touches one of them.
+pub(crate) fn seal(view: &View<'_>, changed: &[Changed]) -> Option<u32> {
     let mut hash = crc32fast::Hasher::new();
-    let places = changed.iter().map(|c| c.offset..c.offset + c.old.len() as u64);
-    let dynamic = elf.segment(object::elf::PT_DYNAMIC.0).map(crate::elf::Segment::range);
+    let elf = &view.elf;
+    let places = changed.iter().filter(|c| !c.kind.is_late()).map(|c| c.offset..c.offset + c.old.len() as u64);
     let headers = [0..elf.header.codec.header_size(), elf.segment_table(), elf.section_table()];
-    // A table that is not in the file takes no bytes, wherever it is said to be.
-    for range in places.chain(headers).chain(dynamic).filter(|range| !range.is_empty()) {
-        hash.update(&image.get(range.start, range.end.checked_sub(range.start)?)?);
+    let dynamic = view.dynamic.iter().map(|d| d.place.clone());
+    for range in places.chain(headers).chain(dynamic) {
+        hash.update(&view.image.get(range.start, range.end.checked_sub(range.start)?)?);
+    }
+    hash.update(view.interpreter().unwrap_or_default());
+    // Strings that moved are nobody else's; those in place may be wiped out late.
+    if let Some(dynamic) = view.dynamic.as_ref().filter(|_| changed.iter().any(|c| c.kind == Kind::Strings)) {
+        hash.update(&dynamic.strings);
     }
     Some(hash.finalize())
 }

@@ -197,6 +197,9 @@ impl Build<'_> {
         // Nothing ends nowhere: a table of no headers may be said to be anywhere.
         self.pieces.retain(|p| !p.new.is_empty());
         let end = self.pieces.iter().map(|p| p.offset + p.new.len() as u64).max().unwrap_or_default();
+        if !codec.is_64 && end > u64::from(u32::MAX) {
+            return Err(Error::Refused { reason: "a 32-bit file has no offsets behind 4 GiB".into() });
+        }
         Ok(Target { pieces: std::mem::take(&mut self.pieces), segments: self.segments.clone(), end })
     }
 

@@ -74,7 +74,7 @@ impl Source {
         Ok(Source { real, file, meta, map })
     }
 
-    /// The bytes. After a commit in place they may be the old ones or the new ones: open the file again.
+    /// The bytes. Not to be read after a commit in place, which may have cut the file short: open it again.
     pub fn bytes(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
     }
@@ -113,7 +113,8 @@ fn mapped(file: &File) -> io::Result<Mmap> {
     // SAFETY: the map is private and never written through. It is not wholly true that the bytes stay:
     // another process may change the file under us (the parser checks every value it reads, and a
     // commit refuses a file whose times changed), or cut it short, which ends this process by SIGBUS
-    // before anything is renamed; our own commit in place neither shortens it nor reads the map afterwards.
+    // before anything is renamed. Our own commit in place may shorten it as its last step, and reads the
+    // map before that only; `bytes` says so to others.
     unsafe { Mmap::map(file) }
 }
 
