@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xeno", &["patcher", "fhs-env", "resolver", "store", "launch", "wrap"]),
     ("xeno-tests", &["patcher", "fhs-env", "resolver", "store", "launch"]),
     ("xtask", &[]),
+    ("xeno-fuzz", &["patcher"]),
 ];
 
 /// Where a product's name is a format's name: payloads are recognised by their structure, whoever wrote them.

@@ -9,6 +9,7 @@ mod corpus;
 mod demo;
 mod dist;
 mod fixtures;
+mod fuzz;
 mod gate;
 mod patch;
 mod process;
@@ -59,6 +60,18 @@ const TASKS: &[Task] = &[
         arguments: "[--limit N] [--tool PATH] [--json]",
         help: "patch a copy of every dynamic ELF file of this machine and ask its loader",
         run: patch::system,
+    },
+    Task {
+        name: "patch-property",
+        arguments: "[--runs N] [--seed S] [--tool PATH]",
+        help: "link programs with random flags, make random edits; they must do what they did",
+        run: patch::property,
+    },
+    Task {
+        name: "fuzz",
+        arguments: "[--runs N | --minutes M] [read] [plan] [patch]",
+        help: "give the patcher files and requests that nobody would make",
+        run: fuzz::run,
     },
     Task {
         name: "bench",

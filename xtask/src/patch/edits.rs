@@ -119,12 +119,24 @@ fn longer(old: &str, word: &str) -> String {
 
 /// A path of [`INTERPRETER`] bytes below a directory that leads to a loader.
 pub(super) fn long_interpreter(directory: &Path, loader: &Path) -> Result<PathBuf> {
+    interpreter_of_length(directory, loader, INTERPRETER)
+}
+
+/// A path of so many bytes below a directory that leads to a loader.
+pub(super) fn interpreter_of_length(directory: &Path, loader: &Path, wanted: usize) -> Result<PathBuf> {
     let name = loader.file_name().context("a loader without a name")?;
     let used = directory.as_os_str().len() + name.len() + 2;
-    let Some(length @ 1..) = INTERPRETER.checked_sub(used) else {
-        bail!("{} is too long to make a path of {INTERPRETER} bytes in", directory.display());
+    let Some(length @ 1..) = wanted.checked_sub(used) else {
+        bail!("{} is too long to make a path of {wanted} bytes in", directory.display());
     };
-    let inner = directory.join("l".repeat(length));
+    // No name is longer than 255 bytes.
+    let mut inner = directory.to_owned();
+    let mut left = length;
+    while left > 200 {
+        inner.push("l".repeat(100));
+        left -= 101;
+    }
+    inner.push("l".repeat(left));
     std::fs::create_dir_all(&inner).with_context(|| format!("create {}", inner.display()))?;
     let link = inner.join(name);
     if !link.exists() {

@@ -53,7 +53,7 @@ const fn narrow(name: &'static str, flags: &'static str) -> Row {
     Row { compiler: "i686-linux-gnu-gcc", ..row(name, flags) }
 }
 
-const NARROW: &[&str] = &["-Wl,--dynamic-linker=/usr/i686-linux-gnu/lib/ld-linux.so.2", "-Wl,-rpath,/usr/i686-linux-gnu/lib"];
+pub(super) const NARROW: &[&str] = &["-Wl,--dynamic-linker=/usr/i686-linux-gnu/lib/ld-linux.so.2", "-Wl,-rpath,/usr/i686-linux-gnu/lib"];
 
 /// `PIE` and `FIX` stand for the flags of a movable program and of one at a fixed address, `LIB` for a
 /// library's.

@@ -1,4 +1,4 @@
-//! `cargo xtask patch-corpus`, `patch-system` and `patch-foreign`: what a patched file does, compared with
+//! `cargo xtask patch-corpus`, `patch-system`, `patch-foreign` and `patch-property`: what a patched file does, compared with
 //! what the original does, for any program that takes patchelf's arguments. They build, fetch and judge;
 //! they share no code with the patcher that they judge.
 
@@ -7,6 +7,8 @@ mod elf;
 mod foreign;
 mod matrix;
 mod payload;
+mod property;
+mod random;
 mod report;
 mod stage;
 mod structure;
@@ -27,6 +29,7 @@ use tool::Tool;
 use trial::Verdict;
 
 pub(crate) use foreign::run as foreign;
+pub(crate) use property::run as property;
 pub(crate) use system::run as system;
 
 /// `patch-corpus`.
@@ -182,10 +185,11 @@ fn parallel<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> Result<R> + Sync,
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// The share of CI: the matrix with a few real programs, programs of other machines, this system's own.
-/// All three are tried, whatever the first says.
+/// The share of CI: the matrix with a few real programs, programs of other machines, programs linked
+/// at random, this system's own.
+/// All four are tried, whatever the first says.
 pub(crate) fn ci() -> Result<()> {
-    let outcomes = [corpus(&["--ci".to_owned()]), foreign(&[]), system(&["--limit", "1200"].map(str::to_owned))];
+    let outcomes = [corpus(&["--ci".to_owned()]), foreign(&[]), property(&[]), system(&["--limit", "1200"].map(str::to_owned))];
     let failed: Vec<String> = outcomes.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
     if !failed.is_empty() {
         bail!("{}", failed.join("; "));

@@ -93,10 +93,16 @@ impl Verdict {
     /// Of a file that could not be built or copied.
     pub(super) fn untried(name: &str, error: &anyhow::Error) -> Verdict {
         let faults = vec![format!("not tried: {error:#}")];
-        Verdict { name: name.to_owned(), word: Word::Broken, faults, baseline: "-".to_owned(), size: 0, growth: None, stripped: Vec::new() }
+        Verdict { word: Word::Broken, faults, ..Verdict::empty(name) }
     }
 
-    fn fault(&mut self, word: Word, text: String) {
+    /// Of a file of which nothing is known yet.
+    pub(super) fn empty(name: &str) -> Verdict {
+        let (faults, stripped) = (Vec::new(), Vec::new());
+        Verdict { name: name.to_owned(), word: Word::Ok, faults, baseline: "-".to_owned(), size: 0, growth: None, stripped }
+    }
+
+    pub(super) fn fault(&mut self, word: Word, text: String) {
         self.word = self.word.max(word);
         self.faults.push(text);
     }
