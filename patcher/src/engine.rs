@@ -259,3 +259,73 @@ impl<'w> Work<'w> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RpathTag;
+
+    /// Plans an edit and hands the verifier the result with one byte of it changed.
+    fn judged(file: &[u8], way: Way, at: impl Fn(&View<'_>) -> Vec<Range<u64>>) {
+        let view = View::parse(file).unwrap();
+        let mut draft = Draft::new(&view, &view, None).unwrap();
+        let long = "/a/directory/that/is/longer/than/what/the/program/has/room/for/in/place/of/its/own".repeat(2);
+        draft.apply(&Edit::Interpreter(long.clone().into())).unwrap();
+        draft.apply(&Edit::Rpath { value: long.into(), tag: RpathTag::Runpath }).unwrap();
+        let content = draft.finish(file, &view).unwrap();
+        let outside = Outside {
+            interpreter: draft.interpreter.clone(),
+            os_abi: draft.os_abi,
+            exec_stack: draft.exec_stack,
+            cache: None,
+            stale_cache: None,
+        };
+        let files = Files { base: file, current: &view, original: &view, record: None, payload: None };
+        let space = Space::of(&view.elf);
+        let ground = Ground {
+            view: &view,
+            space: &space,
+            content: &content,
+            outside: &outside,
+            payload: None,
+            page: 4096,
+            behind: file.len() as u64..u64::MAX >> 1,
+            recycle_debug: false,
+            known: Known::default(),
+        };
+        let choice = ground.choices(way).find(|choice| build(&view, &content, &outside, choice).is_ok()).unwrap();
+        let target = build(&view, &content, &outside, &choice).unwrap();
+        let Composed { image, pieces, .. } = compose(&files, &space, &choice, target, true).unwrap();
+        let expected =
+            Expected { content: &content, outside: &outside, pieces: &pieces, page: 4096, end: file.len() as u64, sections_stay: false };
+        let good = View::read(image.clone()).unwrap();
+        assert_eq!(verify(&view, &good, &expected), Ok(()));
+        for range in at(&good) {
+            assert!(!range.is_empty());
+            for offset in range {
+                let mut bad = image.clone();
+                let byte = bad.get(offset, 1).unwrap()[0];
+                bad.put(offset, vec![byte ^ 1]);
+                let seen = View::read(bad).and_then(|bad| verify(&view, &bad, &expected));
+                assert!(seen.is_err(), "{way:?}: byte {offset:#x} of the new file");
+            }
+        }
+    }
+
+    #[test]
+    fn the_verifier_sees_every_byte_that_a_loader_finds_its_way_by() {
+        let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/bin/hello-x86_64-glibc-pie")).unwrap();
+        for way in [Way::Replace, Way::InPlace] {
+            judged(&file, way, |view| {
+                let dynamic = view.dynamic.as_ref().unwrap();
+                let entries = dynamic.place.start..dynamic.place.start + dynamic.entries.len() as u64 * 16;
+                let interpreter = view.elf.interpreter().unwrap().range();
+                let strings = dynamic.strings_at..dynamic.strings_at + dynamic.strings.len() as u64;
+                // Entry by entry without p_paddr, which nobody reads.
+                let table = view.elf.segment_table();
+                let headers = (table.start..table.end).step_by(56).flat_map(|at| [at..at + 24, at + 32..at + 56]);
+                headers.chain([24..32, entries, interpreter, strings]).collect()
+            });
+        }
+    }
+}

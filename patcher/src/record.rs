@@ -218,7 +218,8 @@ pub(crate) fn seal(view: &View<'_>, changed: &[Changed]) -> Option<u32> {
     let places = changed.iter().filter(|c| !c.kind.is_late()).map(|c| c.offset..c.offset + c.old.len() as u64);
     let headers = [0..elf.header.codec.header_size(), elf.segment_table(), elf.section_table()];
     let dynamic = view.dynamic.iter().map(|d| d.place.clone());
-    for range in places.chain(headers).chain(dynamic) {
+    // A table of nothing may be said to be anywhere.
+    for range in places.chain(headers).chain(dynamic).filter(|range| range.start < range.end) {
         hash.update(&view.image.get(range.start, range.end.checked_sub(range.start)?)?);
     }
     hash.update(view.interpreter().unwrap_or_default());

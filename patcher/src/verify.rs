@@ -11,7 +11,7 @@ use crate::space::Space;
 use crate::table::TABLES;
 use crate::target::{Outside, Piece};
 use crate::view::{View, tag};
-use object::elf::{PT_DYNAMIC, PT_GNU_PROPERTY, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, PT_NULL, PT_PHDR};
+use object::elf::{PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_PROPERTY, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_NOTE, PT_NULL, PT_PHDR};
 use std::ops::Range;
 
 /// What the plan says of the new file.
@@ -37,6 +37,7 @@ pub(crate) fn verify(before: &View<'_>, after: &View<'_>, expected: &Expected<'_
     loads(&before.elf, &after.elf, expected.page)?;
     table(&before.elf, &after.elf)?;
     others(&before.elf, &after.elf)?;
+    fields(&before.elf, &after.elf, expected.outside)?;
     notes(before, after, expected.outside)?;
     interpreter(after, expected.outside)?;
     dynamic(before, after, expected.content)?;
@@ -76,6 +77,8 @@ fn loads(before: &Elf, after: &Elf, page: u64) -> Result<(), Error> {
         require(above, added.offset.0, "the new segment shares a page of memory with another")?;
         let congruent = added.align.is_power_of_two() && added.offset.0 % added.align == added.vaddr % added.align;
         require(congruent, added.offset.0, "the new segment's address is not congruent to its offset")?;
+        let data = [PF_R.0, PF_R.0 | PF_W.0].contains(&added.flags) && added.file_size == added.memory_size;
+        require(data, added.offset.0, "the new segment is not plain data")?;
     }
     if before.loads().is_sorted_by_key(|s| s.vaddr) {
         require(after.loads().is_sorted_by_key(|s| s.vaddr), 0, "the segments are no longer in ascending order")?;
@@ -115,6 +118,30 @@ const OWN: [u32; 8] = [PT_LOAD.0, PT_NOTE.0, PT_GNU_PROPERTY.0, PT_INTERP.0, PT_
 fn others(before: &Elf, after: &Elf) -> Result<(), Error> {
     let rest = |elf: &Elf| elf.segments.iter().filter(|s| !OWN.contains(&s.p_type)).copied().collect::<Vec<_>>();
     require(rest(before) == rest(after), after.header.segments_at, "a segment that was not edited is another")
+}
+
+/// What has rules of its own keeps its flags and alignment, and lies where its address says.
+fn fields(before: &Elf, after: &Elf, outside: &Outside) -> Result<(), Error> {
+    let at = after.header.segments_at;
+    let of = |elf: &Elf, p_type: u32| elf.segments.iter().filter(|s| s.p_type == p_type).copied().collect::<Vec<_>>();
+    let rest = |s: &Segment| (s.flags, s.align, s.memory_size.wrapping_sub(s.file_size));
+    // Whether the bytes are where the address says; not all files say so.
+    let placed = |elf: &Elf, s: &Segment| elf.offset_of(s.vaddr).is_some_and(|(offset, _)| offset == s.offset.0);
+    for p_type in [PT_PHDR.0, PT_INTERP.0, PT_DYNAMIC.0, PT_GNU_PROPERTY.0] {
+        let (old, new) = (of(before, p_type), of(after, p_type));
+        require(old.len() == new.len(), at, "a segment appeared or vanished")?;
+        for (old, new) in old.iter().zip(&new) {
+            require(rest(old) == rest(new), at, "a segment has other flags, another alignment or another size")?;
+            require(placed(after, new) || !placed(before, old), at, "a segment's address and offset disagree")?;
+        }
+    }
+    let stack = |elf: &Elf| of(elf, PT_GNU_STACK.0).into_iter().map(|s| Segment { flags: s.flags & !PF_X.0, ..s }).collect::<Vec<_>>();
+    let added = stack(before).is_empty() && outside.exec_stack.is_some();
+    require(added || stack(before) == stack(after), at, "the stack's segment is another")?;
+    let known = |s: &Segment| of(before, PT_NOTE.0).iter().any(|old| rest(old) == rest(s) && old.file_size == s.file_size);
+    let foreign = of(after, PT_NOTE.0).into_iter().filter(|s| !known(s) || !placed(after, s)).count();
+    let moved = of(before, PT_NOTE.0).into_iter().filter(|s| !placed(before, s)).count();
+    require(foreign <= moved + usize::from(outside.cache.is_some()), at, "a note's segment is another")
 }
 
 /// Every note can still be read, through a header of its own or another's, unless the plan said that
