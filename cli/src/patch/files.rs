@@ -15,9 +15,12 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use store::cache::Cache;
 use store::root::{Places, StoreRoot};
 
+/// Fewer files are patched before a thread has begun.
+const WORTH_A_THREAD: usize = 16;
 /// The bits of a mode that a copy keeps.
 const PERMISSIONS: u32 = 0o777;
 
@@ -72,7 +75,7 @@ fn one_by_one(jobs: &[Job<'_>]) -> Result<Vec<FileReport>, Failure> {
     for job in jobs {
         let (source, planned) = job.ready(jobs.len())?;
         let done = if job.args.dry_run { None } else { Some(job.commit(&source, &planned.plan)?) };
-        reports.push(job.report(&planned, done.as_ref()));
+        reports.extend(job.report(&planned, done.as_ref()));
     }
     Ok(reports)
 }
@@ -80,21 +83,54 @@ fn one_by_one(jobs: &[Job<'_>]) -> Result<Vec<FileReport>, Failure> {
 /// All are written before the first is renamed.
 fn together(args: &PatchArgs, jobs: &[Job<'_>]) -> Result<Vec<FileReport>, Failure> {
     let batch = Batch::new(settings(args));
-    let mut written: Vec<(&Job<'_>, Planned)> = Vec::with_capacity(jobs.len());
-    for job in jobs {
+    let written = on_all_processors(args, jobs, &|job: &Job<'_>| {
         let (source, planned) = job.ready(jobs.len())?;
         batch.add(&source, &planned.plan)?;
-        written.push((job, planned));
-    }
+        Ok(planned)
+    })?;
     let done: HashMap<PathBuf, Done> = batch.finish()?.into_iter().map(|done| (done.path.clone(), done)).collect();
     if args.verify.as_deref() == Some("full") {
         jobs.iter().try_for_each(Job::prove)?;
     }
-    let report = |(job, planned): &(&Job<'_>, Planned)| {
-        let done = done.get(&planned.real);
-        job.report(planned, done)
+    Ok(jobs.iter().zip(&written).filter_map(|(job, planned)| job.report(planned, done.get(&planned.real))).collect())
+}
+
+/// The answers in the order of the jobs, or the first failure; after one, no further job is begun. Programs that are
+/// tried are started one after the other.
+fn on_all_processors<'j>(
+    args: &PatchArgs,
+    jobs: &'j [Job<'j>],
+    work: &(dyn Fn(&'j Job<'j>) -> Result<Planned, Failure> + Sync),
+) -> Result<Vec<Planned>, Failure> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if args.run_check.is_some() || args.freeze { 1 } else { processors.min(jobs.len() / WORTH_A_THREAD + 1) };
+    if threads > 1 {
+        // Before the threads: they have signals blocked as their parent has.
+        interrupt::watch();
+    }
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let one = || {
+        let mut done = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(index) else { break };
+            let result = work(job);
+            failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            done.push((index, result));
+        }
+        done
     };
-    Ok(written.iter().map(report).collect())
+    let mut all = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(one)).collect();
+        let mut all = one();
+        for other in others {
+            // A panic of a worker is this thread's too.
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, result)| result).collect()
 }
 
 impl Job<'_> {
@@ -209,17 +245,18 @@ impl Job<'_> {
     }
 
     /// Tells the person, or makes what a machine is told.
-    fn report(&self, planned: &Planned, done: Option<&Done>) -> FileReport {
+    fn report(&self, planned: &Planned, done: Option<&Done>) -> Option<FileReport> {
         if !self.args.json {
             self.tell(planned, done);
+            return None;
         }
-        FileReport {
+        Some(FileReport {
             path: self.path.display().to_string(),
             plan: PlanReport::of(&planned.plan),
             done: done.map(DoneReport::of),
             users: planned.users.clone(),
             notes: planned.notes.clone(),
-        }
+        })
     }
 
     fn tell(&self, planned: &Planned, done: Option<&Done>) {
