@@ -81,7 +81,7 @@ impl Step {
     fn take(&self) -> Result<()> {
         match self {
             Step::Copy { of, to } => {
-                remove(to)?;
+                // Over what is there: file systems are slow to give out inodes that were freed a moment ago.
                 copy(of, to).with_context(|| format!("copy {} to {}", of.display(), to.display()))?;
                 flush(to)
             }
@@ -96,8 +96,7 @@ impl Step {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let gone = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match gone {
+    match fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).with_context(|| format!("remove {}", path.display())),
         _ => Ok(()),
     }
@@ -108,7 +107,7 @@ fn copy(of: &Path, to: &Path) -> Result<()> {
         fs::copy(of, to)?;
         return Ok(());
     }
-    fs::create_dir(to)?;
+    fs::create_dir_all(to)?;
     for entry in fs::read_dir(of)? {
         let entry = entry?;
         copy(&entry.path(), &to.join(entry.file_name()))?;
@@ -195,6 +194,7 @@ fn rounds(cases: &[Case], effort: Effort) -> Result<Vec<Timings>> {
     let mut all: Vec<Timings> = cases.iter().map(|case| Timings { name: case.name.clone(), ..Timings::default() }).collect();
     for case in cases {
         for _ in 0..effort.execs.min(2) {
+            prepare(case)?;
             start(case)?; // warms caches, and fails early
         }
     }
@@ -203,25 +203,32 @@ fn rounds(cases: &[Case], effort: Effort) -> Result<Vec<Timings>> {
             let index = (place + round) % cases.len();
             let (Some(case), Some(timings)) = (cases.get(index), all.get_mut(index)) else { continue };
             let mut walls = Vec::with_capacity(effort.execs);
-            let before = usage()?;
+            let (mut processor, mut faults) = (0.0, 0.0);
             for _ in 0..effort.execs {
+                prepare(case)?;
+                let before = usage()?;
                 walls.push(start(case)?);
+                let after = usage()?;
+                processor += after.0 - before.0;
+                faults += after.1 - before.1;
             }
-            let after = usage()?;
             let count = effort.execs.max(1) as f64;
             timings.fastest.push(walls.iter().copied().fold(f64::INFINITY, f64::min));
             timings.middle.push(median(&walls));
-            timings.processor.push((after.0 - before.0) / count);
-            timings.faults.push((after.1 - before.1) / count);
+            timings.processor.push(processor / count);
+            timings.faults.push(faults / count);
         }
     }
     Ok(all)
 }
 
+fn prepare(case: &Case) -> Result<()> {
+    case.before.iter().try_for_each(Step::take).with_context(|| format!("{}: prepare it", case.name))
+}
+
 /// Starts a case and waits for its end: microseconds. posix_spawn shares our memory until the exec
 /// (`CLONE_VM | CLONE_VFORK` in glibc's `spawni.c`), so our own size costs nothing.
 fn start(case: &Case) -> Result<f64> {
-    case.before.iter().try_for_each(Step::take).with_context(|| format!("{}: prepare it", case.name))?;
     let mut actions = PosixSpawnFileActions::init().context("prepare a start")?;
     let null = Path::new("/dev/null");
     for descriptor in [1, 2] {

@@ -247,7 +247,7 @@ impl Patch<'_> {
         let copy = [words(&["/bin/cp", &of, &to])];
         let replaced = self.path("replaced");
         fs::copy(&of, &replaced).context("copy the large file")?;
-        let undo = || vec![Step::Run(words(&[&self.xeno, "patch", "--undo", "--in-place", &replaced])), Step::Settle(self.work.clone())];
+        let undo = || vec![Step::Run(words(&[&self.xeno, "patch", "--undo", "--no-sync", &replaced])), Step::Settle(self.work.clone())];
         let replace = |more: &[&str]| [words(&[&[self.xeno.as_str(), "patch", "--rpath", &value], more, &[replaced.as_str()]].concat())];
         process::output(Command::new(&self.xeno).args(["patch", "--no-sync", "--rpath", &value, &replaced]))?;
         let cases = [
