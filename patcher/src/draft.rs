@@ -426,11 +426,14 @@ impl<'a> Draft<'a> {
         }
         let symbol_edits = [SymbolEdit::ClearVersion(&self.unversioned), SymbolEdit::Rename(&self.renames)];
         if !self.unversioned.is_empty() || !self.renames.is_empty() {
+            // Where an earlier edit moved the tables, those of the original are edited, and move with it.
             let table = |view: &View<'_>, tag: u64| view.dynamic.as_ref().and_then(|d| d.value(tag));
-            if TABLES.iter().any(|(_, tag)| table(self.current, *tag) != table(original, *tag)) {
-                let reason = "an earlier edit moved the symbol tables; undo it, then edit the symbols first".into();
-                return Err(Error::Refused { reason });
-            }
+            let moved = TABLES.iter().any(|(_, tag)| table(self.current, *tag) != table(original, *tag));
+            let refused = || Error::Refused {
+                reason: "the file is too large for its symbols to be edited again; undo the earlier edit first".into(),
+            };
+            let first = if moved { Some(original.image.get(0, original.image.size()).ok_or_else(refused)?) } else { None };
+            let base = first.as_deref().unwrap_or(base);
             let strings = &mut self.strings;
             for (offset, new, why) in symbols::patches(base, &symbol_edits, |name| strings.intern(name) as u32)? {
                 self.changed = true;

@@ -1,13 +1,15 @@
 //! Which places the new bytes could take, the cheapest first. Builds nothing and writes nothing.
 
+use crate::codec::Dyn;
 use crate::draft::Content;
-use crate::elf::Segment;
+use crate::elf::{Section, Segment};
 use crate::payload::FoundBy;
 use crate::plan::Rung;
 use crate::space::{SLACK_MAX, Space, slack};
 use crate::table::{TablePlace, TablePlan, extra_headers, first_delta, ways};
 use crate::target::{Area, Choice, Outside, interpreter_room};
-use crate::view::View;
+use crate::view::{View, tag};
+use object::elf::DF_1_PIE;
 use std::cell::OnceCell;
 use std::iter;
 use std::ops::Range;
@@ -92,6 +94,13 @@ impl Ground<'_> {
 
     /// All choices, in order, each worked out when it is asked for: the first usually holds.
     pub(crate) fn choices(&self, way: Way) -> Box<dyn Iterator<Item = Choice> + '_> {
+        if self.relocates_itself() {
+            return Box::new(self.places_for_payload(way).filter(|c| !c.moves_dynamic));
+        }
+        self.places_for_payload(way)
+    }
+
+    fn places_for_payload(&self, way: Way) -> Box<dyn Iterator<Item = Choice> + '_> {
         if self.payload != Some(FoundBy::AfterSectionHeaders) {
             return self.places(way);
         }
@@ -113,14 +122,24 @@ impl Ground<'_> {
         // To keep the inode is not worth a note, nor a layout that strip(1) does not understand.
         let plain = |c: &Choice| c.table.remark.is_none() && c.table.place == TablePlace::Here;
         let all = without.chain(moving).filter(plain);
-        Box::new(all.filter(|c| !c.moves_dynamic || !self.dynamic_opens_a_load()))
+        Box::new(all.filter(|c| !c.moves_dynamic || !self.dynamic_carries_a_load()))
     }
 
-    /// Whether a load begins with the dynamic section: without it, strip(1) would let the load begin with
-    /// the next section, and `PT_GNU_RELRO` before it.
-    fn dynamic_opens_a_load(&self) -> bool {
-        let elf = &self.view.elf;
-        !elf.sections.is_empty() && self.view.dynamic.as_ref().is_some_and(|d| elf.loads().any(|s| s.vaddr == d.address))
+    /// Whether a load begins with the dynamic section or has nothing else to be written: without it,
+    /// strip(1) would let the load begin with the next section, and `PT_GNU_RELRO` before it.
+    fn dynamic_carries_a_load(&self) -> bool {
+        let (elf, Some(dynamic)) = (&self.view.elf, &self.view.dynamic) else { return false };
+        let Some(load) = elf.loads().find(|s| s.memory().contains(&dynamic.address)) else { return false };
+        let written =
+            |s: &&Section| s.flags & SHF_WRITE_ALLOC == SHF_WRITE_ALLOC && load.memory().contains(&s.addr) && s.addr != dynamic.address;
+        !elf.sections.is_empty() && (load.vaddr == dynamic.address || !elf.sections.iter().any(|s| written(&s)))
+    }
+
+    /// Whether the file relocates itself: a static PIE finds its dynamic section where it was linked
+    /// (glibc, `_dl_relocate_static_pie`).
+    fn relocates_itself(&self) -> bool {
+        let pie = |d: &Dyn| d.tag == tag::FLAGS_1 && d.value & DF_1_PIE.0 != 0;
+        self.view.elf.interpreter().is_none() && self.view.entries().iter().any(pie)
     }
 
     /// The same place for a file that is changed where it lies: whatever changes moves.
@@ -342,6 +361,9 @@ impl Ground<'_> {
 
 /// A linked file has a handful of stretches of padding; the largest are tried.
 const GAPS_MAX: usize = 64;
+
+/// `SHF_WRITE | SHF_ALLOC`.
+const SHF_WRITE_ALLOC: u64 = 3;
 
 /// A hole, in bytes, that nobody minds.
 const SMALL_HOLE: u64 = 64 << 10;

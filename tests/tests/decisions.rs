@@ -353,7 +353,7 @@ fn inspect_json_holds_the_documented_fields() {
         assert_eq!(output.lines().count(), 1);
         let report: serde_json::Value = serde_json::from_str(&output).unwrap();
         let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["native", "needs", "program", "resolution", "rung", "runs_here", "steps", "tree", "world"]);
+        assert_eq!(keys, ["native", "needs", "payload", "program", "resolution", "rung", "runs_here", "steps", "tree", "world"]);
         assert_eq!(report["program"], text(&foreign));
         assert_eq!(report["runs_here"], false);
         assert_eq!(report["world"], "host");
