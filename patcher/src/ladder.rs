@@ -1,6 +1,5 @@
 //! Which places the new bytes could take, the cheapest first. Builds nothing and writes nothing.
 
-use crate::codec::Dyn;
 use crate::draft::Content;
 use crate::elf::{Section, Segment};
 use crate::payload::FoundBy;
@@ -8,8 +7,7 @@ use crate::plan::Rung;
 use crate::space::{SLACK_MAX, Space, slack};
 use crate::table::{TablePlace, TablePlan, extra_headers, first_delta, ways};
 use crate::target::{Area, Choice, Outside, interpreter_room};
-use crate::view::{View, tag};
-use object::elf::DF_1_PIE;
+use crate::view::View;
 use std::cell::OnceCell;
 use std::iter;
 use std::ops::Range;
@@ -94,13 +92,6 @@ impl Ground<'_> {
 
     /// All choices, in order, each worked out when it is asked for: the first usually holds.
     pub(crate) fn choices(&self, way: Way) -> Box<dyn Iterator<Item = Choice> + '_> {
-        if self.relocates_itself() {
-            return Box::new(self.places_for_payload(way).filter(|c| !c.moves_dynamic));
-        }
-        self.places_for_payload(way)
-    }
-
-    fn places_for_payload(&self, way: Way) -> Box<dyn Iterator<Item = Choice> + '_> {
         if self.payload != Some(FoundBy::AfterSectionHeaders) {
             return self.places(way);
         }
@@ -135,11 +126,10 @@ impl Ground<'_> {
         !elf.sections.is_empty() && (load.vaddr == dynamic.address || !elf.sections.iter().any(|s| written(&s)))
     }
 
-    /// Whether the file relocates itself: a static PIE finds its dynamic section where it was linked
-    /// (glibc, `_dl_relocate_static_pie`).
-    fn relocates_itself(&self) -> bool {
-        let pie = |d: &Dyn| d.tag == tag::FLAGS_1 && d.value & DF_1_PIE.0 != 0;
-        self.view.elf.interpreter().is_none() && self.view.entries().iter().any(pie)
+    /// Whether the dynamic section has to have another place: it does not fit where it is, or the
+    /// program itself reads that.
+    fn dynamic_moves(&self) -> bool {
+        !self.dynamic_fits() || (self.view.relocates_itself() && self.dynamic_changes())
     }
 
     /// The same place for a file that is changed where it lies: whatever changes moves.
@@ -177,7 +167,7 @@ impl Ground<'_> {
             rung,
             area,
             table,
-            moves_dynamic: !self.dynamic_fits(),
+            moves_dynamic: self.dynamic_moves(),
             moves_interpreter: !self.interpreter_fits(),
             at_once: false,
             spare: self.spare(area, place),
@@ -186,7 +176,7 @@ impl Ground<'_> {
     }
 
     fn without_area(&self) -> Vec<Choice> {
-        let fits = self.content.table.is_none() && self.dynamic_fits() && self.interpreter_fits() && self.outside.cache.is_none();
+        let fits = self.content.table.is_none() && !self.dynamic_moves() && self.interpreter_fits() && self.outside.cache.is_none();
         if !fits {
             return Vec::new();
         }
@@ -203,7 +193,7 @@ impl Ground<'_> {
         for (index, load) in loads {
             let room = slack(&self.view.image, elf, self.space, load, self.page);
             let Some(at) = room.start.checked_next_multiple_of(8).filter(|at| *at < room.end) else { continue };
-            if !self.dynamic_fits() && !self.may_hold_dynamic(load) {
+            if self.dynamic_moves() && !self.may_hold_dynamic(load) {
                 continue;
             }
             let area = Area { at, vaddr: load.vaddr + (at - load.offset.0), room: room.end - at, extends: Some(index), align: load.align };

@@ -6,11 +6,11 @@ use crate::elf::{Elf, Header, Section, Segment};
 use crate::error::Error;
 use crate::image::Image;
 use crate::plan::FileOffset;
+use object::elf::{DF_1_PIE, PF_X, PT_DYNAMIC, PT_GNU_STACK};
 use object::elf::{
     DT_DEBUG, DT_FLAGS_1, DT_GNU_HASH, DT_HASH, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ, DT_STRTAB, DT_SYMTAB,
     DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM,
 };
-use object::elf::{PF_X, PT_DYNAMIC, PT_GNU_STACK};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -175,6 +175,13 @@ impl<'a> View<'a> {
     /// Every entry of the dynamic section before `DT_NULL`.
     pub fn entries(&self) -> &[Dyn] {
         self.dynamic.as_ref().map(|d| d.entries.as_slice()).unwrap_or_default()
+    }
+
+    /// Whether the file relocates itself: a static PIE reads its dynamic section where it was linked, and
+    /// stops if that has a run path (glibc, `_dl_relocate_static_pie`, `elf_get_dynamic_info`).
+    pub(crate) fn relocates_itself(&self) -> bool {
+        let pie = |d: &Dyn| d.tag == tag::FLAGS_1 && d.value & DF_1_PIE.0 != 0;
+        self.interpreter.is_none() && self.entries().iter().any(pie)
     }
 
     /// Whether `PT_GNU_STACK` asks for an executable stack; `None` without one.
