@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         Ok(verdict.unwrap_or_else(|error| Verdict::untried(&name, &error)))
     };
     let verdicts = parallel(&jobs, one, |verdict| super::println_unless(quiet, verdict))?;
-    report::finish("patch-foreign", &verdicts, quiet, 0)
+    report::finish("patch-foreign", &verdicts, quiet, report::Allowed::default())
 }
 
 fn need(machines: &[&Machine]) -> Result<()> {

@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if limit.is_none_or(|limit| limit >= ENOUGH) && verdicts.len() < ENOUGH {
         gate::skip(&format!("the proof wants {ENOUGH} files of this machine and there are {}", verdicts.len()))?;
     }
-    report::finish("patch-system", &verdicts, quiet, verdicts.len() / 100)
+    report::finish("patch-system", &verdicts, quiet, report::Allowed { refused: verdicts.len() / 100, ..Default::default() })
 }
 
 /// Dynamic files of this machine's own kind, each inode once, sorted by path; and what was left out.
