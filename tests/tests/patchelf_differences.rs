@@ -27,6 +27,17 @@ fn difference_files_without_section_headers_are_edited() {
 }
 
 #[test]
+fn difference_a_loader_keeps_its_dynamic_section() {
+    let Some(both) = both() else { return };
+    let [program] = &fixtures(&["x86_64-program-pie-runpath"])[..] else { return };
+    let loader = String::from_utf8(patcher::interpreter(&program.bytes).unwrap().unwrap().to_vec()).unwrap();
+    let loader = Fixture { bytes: fs::read(loader).unwrap(), ..program.clone() };
+    let (theirs, ours) = both.run(&loader, &["--set-rpath", "/x"]);
+    assert_eq!((theirs.status, ours.status), (0, 1), "{}", ours.stderr);
+    assert!(ours.stderr.contains("it is a loader, which reads its own dynamic section where it was linked"), "{}", ours.stderr);
+}
+
+#[test]
 fn difference_a_page_is_a_power_of_two() {
     let Some(both) = both() else { return };
     let [program] = &fixtures(&["x86_64-program-pie-runpath"])[..] else { return };
