@@ -7,7 +7,7 @@ use crate::plan::Rung;
 use crate::space::{SLACK_MAX, Space, slack};
 use crate::table::{TablePlace, TablePlan, extra_headers, first_delta, ways};
 use crate::target::{Area, Choice, Outside, interpreter_room};
-use crate::view::View;
+use crate::view::{View, tag};
 use std::cell::OnceCell;
 use std::iter;
 use std::ops::Range;
@@ -113,7 +113,7 @@ impl Ground<'_> {
         // To keep the inode is not worth a note, nor a layout that strip(1) does not understand.
         let plain = |c: &Choice| c.table.remark.is_none() && c.table.place == TablePlace::Here;
         let all = without.chain(moving).filter(plain);
-        Box::new(all.filter(|c| !c.moves_dynamic || !self.dynamic_carries_a_load()))
+        Box::new(all.filter(|c| !c.moves_dynamic || !(self.dynamic_carries_a_load() || self.view.relocates_itself())))
     }
 
     /// Whether a load begins with the dynamic section or has nothing else to be written: without it,
@@ -126,10 +126,12 @@ impl Ground<'_> {
         !elf.sections.is_empty() && (load.vaddr == dynamic.address || !elf.sections.iter().any(|s| written(&s)))
     }
 
-    /// Whether the dynamic section has to have another place: it does not fit where it is, or the
-    /// program itself reads that.
+    /// Whether the dynamic section has to have another place: it does not fit where it is, or a static
+    /// PIE would read a run path there.
     fn dynamic_moves(&self) -> bool {
-        !self.dynamic_fits() || (self.view.relocates_itself() && self.dynamic_changes())
+        let run_path = |tag: u64| [tag::RPATH, tag::RUNPATH].contains(&tag);
+        let stops = self.view.relocates_itself() && self.content.entries.iter().any(|(entry, _)| run_path(entry.tag));
+        !self.dynamic_fits() || (stops && self.dynamic_changes())
     }
 
     /// The same place for a file that is changed where it lies: whatever changes moves.

@@ -251,9 +251,7 @@ impl Build<'_> {
         for segment in self.segments.iter_mut().filter(|s| s.p_type == PT_DYNAMIC.0) {
             relocate(segment, to, vaddr, size);
         }
-        // What a static PIE reads has to stay in a section: strip(1) keeps no other bytes.
-        let kept = self.view.relocates_itself();
-        for section in self.sections.iter_mut().filter(|s| !kept && s.sh_type == SHT_DYNAMIC.0 && s.offset == from.start) {
+        for section in self.sections.iter_mut().filter(|s| s.sh_type == SHT_DYNAMIC.0 && s.offset == from.start) {
             (section.offset, section.addr, section.size) = (to, vaddr, size);
         }
         self.moved.push(Moved { from, to, vaddr });

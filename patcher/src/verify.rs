@@ -215,8 +215,7 @@ fn dynamic(before: &View<'_>, after: &View<'_>, content: &Content) -> Result<(),
     require(!writable(before, old.address) || writable(after, new.address), at, "the dynamic section can no longer be written")?;
     let section = after.sections().iter().find(|s| s.sh_type == object::elf::SHT_DYNAMIC.0);
     let was = before.sections().iter().find(|s| s.sh_type == object::elf::SHT_DYNAMIC.0).is_some_and(|s| s.offset == old.place.start);
-    let place = if before.relocates_itself() { old.place.start } else { new.place.start };
-    require(!was || section.is_some_and(|s| s.offset == place), at, "the section header of the dynamic section is behind")?;
+    require(!was || section.is_some_and(|s| s.offset == new.place.start), at, "the section header of the dynamic section is behind")?;
     strings(before, after, content)
 }
 

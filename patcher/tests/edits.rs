@@ -193,7 +193,8 @@ fn killed_at_any_step_in_place_the_loader_sees_the_old_file_or_the_new_one() {
     for like in all() {
         let first = program(like);
         for file in [first.clone(), done(&plan_with(&first, &[rpath(LONG)], &in_place()).unwrap(), &first)] {
-            let plan = plan_with(&file, &[interpreter(LONG), rpath("/opt/one:/opt/two/three/four/five/six/seven")], &in_place()).unwrap();
+            let options = Options { clobber: like.spare == 1, ..in_place() };
+            let plan = plan_with(&file, &[interpreter(LONG), rpath("/opt/one:/opt/two/three/four/five/six/seven")], &options).unwrap();
             if !plan.in_place() {
                 assert!(!like.overlay.is_empty(), "{like:?}: only a payload stands in the way");
                 continue;
@@ -201,8 +202,13 @@ fn killed_at_any_step_in_place_the_loader_sees_the_old_file_or_the_new_one() {
             let (old, new) = (says(&file), says(&done(&plan, &file)));
             assert_ne!(old, new);
             for step in 0..plan.writes().len() + 1 {
-                let seen = says(&killed_after(&plan, &file, step));
+                let killed = killed_after(&plan, &file, step);
+                let seen = says(&killed);
                 assert!(seen == old || seen == new, "{like:?} step {step}: {seen}");
+                // After a second edit the dead bytes of the first may be left in padding.
+                if seen == new && file == first {
+                    assert!(undo(&killed).unwrap().apply(&killed).unwrap() == first, "{like:?} step {step}");
+                }
             }
         }
     }
