@@ -191,7 +191,7 @@ fn a_file_that_cannot_be_edited_is_a_problem_and_stays() {
     // Its last segment claims to be longer than the file.
     let mut bytes = fs::read(&app).unwrap();
     let kind = |at: usize, bytes: &[u8]| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-    let load = (0..usize::from(bytes[56])).map(|i| 64 + i * 56).filter(|at| kind(*at, &bytes) == 1).next_back().unwrap();
+    let load = (0..usize::from(bytes[56])).map(|i| 64 + i * 56).rfind(|at| kind(*at, &bytes) == 1).unwrap();
     bytes[load + 32..load + 40].copy_from_slice(&0x10_0000u64.to_le_bytes());
     fs::write(&app, &bytes).unwrap();
     let plan = scene.plan();

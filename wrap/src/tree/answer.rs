@@ -162,18 +162,7 @@ struct Compose<'c> {
 impl Compose<'_> {
     fn file(&self, member: &Member<'_>, looks: &Looks) -> FilePlan {
         let item = member.item;
-        let mut plan = FilePlan {
-            path: item.path.clone(),
-            other_names: item.other_names.clone(),
-            names_outside: item.names_outside,
-            kind: item.needs.kind,
-            interpreter: None,
-            run_path: None,
-            renamed: Vec::new(),
-            needs: Vec::new(),
-            notes: Vec::new(),
-            problems: Vec::new(),
-        };
+        let mut plan = FilePlan::untouched(item);
         if member.works {
             return plan;
         }

@@ -78,7 +78,7 @@ pub fn plan(
     let loaders = loaders(&inventory);
     let mut tree =
         TreePlan { root: root.clone(), files_seen: inventory.files, worlds: Vec::new(), files: Vec::new(), passed_over: Vec::new() };
-    tree.files.extend(sorted.others.iter().map(|item| untouched(item)));
+    tree.files.extend(sorted.others.iter().map(|item| FilePlan::untouched(item)));
     for ((arch, libc), items) in sorted.groups {
         let system = places.system(arch, libc);
         let group = Group {
@@ -264,20 +264,5 @@ fn name_packages(files: &mut [FilePlan], arch: Arch, places: &dyn Places) {
         {
             *package = known.entry(name.clone()).or_insert_with(|| places.package_of(name, arch)).clone();
         }
-    }
-}
-
-fn untouched(item: &Item) -> FilePlan {
-    FilePlan {
-        path: item.path.clone(),
-        other_names: item.other_names.clone(),
-        names_outside: item.names_outside,
-        kind: item.needs.kind,
-        interpreter: None,
-        run_path: None,
-        renamed: Vec::new(),
-        needs: Vec::new(),
-        notes: Vec::new(),
-        problems: Vec::new(),
     }
 }

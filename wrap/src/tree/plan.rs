@@ -1,6 +1,7 @@
 //! What is to become of a tree, as a value: each file's new interpreter and run path, why, and what
 //! cannot be answered. Prints itself and serialises; changes nothing.
 
+use super::walk::Item;
 use patcher::{Edit, RpathTag};
 use resolver::needs::{Kind, Libc};
 use serde::{Serialize, Serializer};
@@ -89,6 +90,24 @@ pub struct FilePlan {
     pub notes: Vec<String>,
     /// What keeps the file from working.
     pub problems: Vec<Problem>,
+}
+
+impl FilePlan {
+    /// A file to which nothing happens.
+    pub(super) fn untouched(item: &Item) -> FilePlan {
+        FilePlan {
+            path: item.path.clone(),
+            other_names: item.other_names.clone(),
+            names_outside: item.names_outside,
+            kind: item.needs.kind,
+            interpreter: None,
+            run_path: None,
+            renamed: Vec::new(),
+            needs: Vec::new(),
+            notes: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
 }
 
 /// Another `PT_INTERP`.
