@@ -31,7 +31,7 @@ impl Codec {
     }
 
     /// The size of an address or a file offset, in bytes.
-    pub(crate) fn word(self) -> usize {
+    pub fn word(self) -> usize {
         if self.is_64 { 8 } else { 4 }
     }
 
@@ -79,6 +79,36 @@ impl Codec {
         }
         let add = |n: u64, b: &u8| n << 8 | u64::from(*b);
         if self.big_endian { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) }
+    }
+
+    /// The number of `size` (2, 4 or 8) bytes at a position; `None` where they are not all there.
+    pub fn get(self, bytes: &[u8], at: usize, size: usize) -> Option<u64> {
+        bytes.get(at..at.checked_add(size)?).map(|bytes| self.number(bytes))
+    }
+
+    pub(crate) fn get_u32(self, bytes: &[u8], at: usize) -> Option<u32> {
+        self.get(bytes, at, 4)?.try_into().ok()
+    }
+
+    /// An address-sized number.
+    pub(crate) fn get_word(self, bytes: &[u8], at: usize) -> Option<u64> {
+        self.get(bytes, at, self.word())
+    }
+
+    /// Writes a number of `size` bytes; `None` where there is no room for it.
+    pub(crate) fn set(self, bytes: &mut [u8], at: usize, size: usize, number: u64) -> Option<()> {
+        let place = bytes.get_mut(at..at.checked_add(size)?)?;
+        let (little, big) = (number.to_le_bytes(), number.to_be_bytes());
+        place.copy_from_slice(if self.big_endian { big.get(8_usize.checked_sub(size)?..)? } else { little.get(..size)? });
+        Some(())
+    }
+
+    pub(crate) fn set_u32(self, bytes: &mut [u8], at: usize, number: u32) -> Option<()> {
+        self.set(bytes, at, 4, number.into())
+    }
+
+    pub(crate) fn set_word(self, bytes: &mut [u8], at: usize, number: u64) -> Option<()> {
+        self.set(bytes, at, self.word(), number)
     }
 
     /// Where `e_phoff`, `e_shoff`, `e_phnum` and `e_shnum` lie in the ELF header.

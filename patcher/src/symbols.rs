@@ -7,8 +7,9 @@ mod tables;
 
 use crate::error::{Error, Shown};
 use crate::plan::FileOffset;
+use crate::view::tag;
 use std::collections::HashMap;
-use tables::{Dynamic, Table, Words};
+use tables::{Dynamic, Table};
 
 /// Bytes that replace as many others: where, which, and why.
 pub type Patch = (FileOffset, Vec<u8>, String);
@@ -62,13 +63,13 @@ pub(crate) fn any_name(file: &[u8], within: impl Fn(u64) -> bool) -> bool {
 /// Where the names of all dynamic symbols begin; `None` if that cannot be told.
 fn names(file: &[u8]) -> Option<Vec<u64>> {
     let Some(dynamic) = Dynamic::read(file).ok()? else { return Some(Vec::new()) };
-    if dynamic.value(tables::DT_SYMTAB).is_none() {
+    if dynamic.value(tag::SYMTAB).is_none() {
         return Some(Vec::new());
     }
     let (hash, gnu_hash) = (dynamic.sysv_hash().ok()?, dynamic.gnu_hash().ok()?);
     let count = dynamic.certain_count(hash.as_ref(), gnu_hash.as_ref())?;
     let entry = if dynamic.words.is_64 { 24 } else { 16 };
-    let table = dynamic.table(tables::DT_SYMTAB, count.checked_mul(entry)?, "the dynamic symbols").ok()??;
+    let table = dynamic.table(tag::SYMTAB, count.checked_mul(entry)?, "the dynamic symbols").ok()??;
     let position = |symbol: &[u8]| dynamic.words.get_u32(symbol, 0).map(u64::from);
     table.old.chunks_exact(entry).map(position).collect()
 }
@@ -100,7 +101,7 @@ impl<'a> Symbols<'a> {
         let gnu_hash = dynamic.gnu_hash()?;
         let count = dynamic.symbol_count(hash.as_ref(), gnu_hash.as_ref())?;
         let size = count.checked_mul(entry).ok_or_else(|| unable("there are more symbols than memory"))?;
-        let table = dynamic.table(tables::DT_SYMTAB, size, "the dynamic symbols")?;
+        let table = dynamic.table(tag::SYMTAB, size, "the dynamic symbols")?;
         let table = table.ok_or_else(|| unable("there is no DT_SYMTAB"))?;
         let versions = dynamic.table(tables::DT_VERSYM, count.saturating_mul(2), "the version table")?;
         let indices = dynamic.table(tables::DT_SYMTAB_SHNDX, count.saturating_mul(4), "the section indices of symbols")?;
@@ -118,7 +119,7 @@ impl<'a> Symbols<'a> {
         let cleared: std::collections::HashSet<&[u8]> = cleared.iter().map(Vec::as_slice).collect();
         for (at, name) in self.names.iter().enumerate() {
             if cleared.contains(name.as_ref()) {
-                versions.words.put(&mut versions.new, at * 2, 2, VER_NDX_GLOBAL).ok_or_else(|| unable("the version table is too short"))?;
+                versions.words.set(&mut versions.new, at * 2, 2, VER_NDX_GLOBAL).ok_or_else(|| unable("the version table is too short"))?;
             }
         }
         Ok(())
@@ -134,7 +135,7 @@ impl<'a> Symbols<'a> {
         for (at, name) in self.names.iter_mut().enumerate() {
             let Some(new) = pairs.get(name.as_ref()).filter(|new| **new != name.as_ref()) else { continue };
             let place = *interned.entry(new).or_insert_with(|| intern(new));
-            words.put_u32(&mut self.table.new, at * self.entry, place).ok_or_else(|| unable("the symbol table is too short"))?;
+            words.set_u32(&mut self.table.new, at * self.entry, place).ok_or_else(|| unable("the symbol table is too short"))?;
             *name = std::borrow::Cow::Owned(new.to_vec());
         }
         if interned.is_empty() {

@@ -3,6 +3,7 @@
 //! these.
 
 use super::Complaint;
+use patcher::Codec;
 
 const ET_EXEC: u16 = 2;
 pub(super) const ET_DYN: u16 = 3;
@@ -18,35 +19,17 @@ const DT_RUNPATH: u64 = 29;
 const DT_FLAGS_1: u64 = 0x6fff_fffb;
 const DT_VERNEEDNUM: u64 = 0x6fff_ffff;
 
-/// Numbers of a file, and offsets within its records.
-#[derive(Clone, Copy)]
-struct Layout {
-    is_64: bool,
-    big_endian: bool,
+fn half(layout: Codec, bytes: &[u8], at: usize) -> u16 {
+    layout.get(bytes, at, 2).unwrap_or_default() as u16
 }
 
-impl Layout {
-    fn number(self, bytes: &[u8], at: usize, size: usize) -> u64 {
-        let bytes = at.checked_add(size).and_then(|end| bytes.get(at..end)).unwrap_or_default();
-        let push = |number, byte: &u8| number << 8 | u64::from(*byte);
-        if self.big_endian { bytes.iter().fold(0, push) } else { bytes.iter().rev().fold(0, push) }
-    }
+fn word(layout: Codec, bytes: &[u8], at: usize) -> u32 {
+    layout.get(bytes, at, 4).unwrap_or_default() as u32
+}
 
-    fn half(self, bytes: &[u8], at: usize) -> u16 {
-        u16::try_from(self.number(bytes, at, 2)).unwrap_or_default()
-    }
-
-    fn word(self, bytes: &[u8], at: usize) -> u32 {
-        u32::try_from(self.number(bytes, at, 4)).unwrap_or_default()
-    }
-
-    fn wide(self, bytes: &[u8], at: usize) -> u64 {
-        self.number(bytes, at, self.size())
-    }
-
-    fn size(self) -> usize {
-        if self.is_64 { 8 } else { 4 }
-    }
+/// An address or an offset.
+fn wide(layout: Codec, bytes: &[u8], at: usize) -> u64 {
+    layout.get(bytes, at, layout.word()).unwrap_or_default()
 }
 
 /// A section header.
@@ -62,7 +45,7 @@ struct Section<'a> {
 /// A file as `patchelf` looks at it.
 pub(super) struct Sections<'a> {
     file: &'a [u8],
-    layout: Layout,
+    layout: Codec,
     e_type: u16,
     /// Empty for a file without section headers.
     all: Vec<Section<'a>>,
@@ -92,16 +75,16 @@ impl<'a> Sections<'a> {
         if !matches!(byte(4), 1 | 2) {
             return Err("ELF executable is not 32 or 64 bit".into());
         }
-        let layout = Layout { is_64: byte(4) == 2, big_endian: byte(5) != 1 };
+        let layout = Codec { is_64: byte(4) == 2, big_endian: byte(5) != 1 };
         let header = file.get(..if layout.is_64 { 64 } else { 52 }).ok_or("missing ELF header")?;
-        let e_type = layout.half(header, 16);
+        let e_type = half(layout, header, 16);
         if e_type != ET_EXEC && e_type != ET_DYN {
             return Err("wrong ELF type".into());
         }
         // e_phoff and e_shoff follow e_entry; the six numbers at the end are halves.
-        let (phoff, shoff) = (layout.wide(header, 24 + layout.size()), layout.wide(header, 24 + 2 * layout.size()));
-        let half = |index: usize| layout.half(header, 24 + 3 * layout.size() + 4 + 2 * index);
-        let (phentsize, phnum, shentsize, shnum, shstrndx) = (half(1), half(2), half(3), half(4), half(5));
+        let (phoff, shoff) = (wide(layout, header, 24 + layout.word()), wide(layout, header, 24 + 2 * layout.word()));
+        let number = |index: usize| half(layout, header, 24 + 3 * layout.word() + 4 + 2 * index);
+        let (phentsize, phnum, shentsize, shnum, shstrndx) = (number(1), number(2), number(3), number(4), number(5));
         let inside = |start: u64, count: u16, size: u16| {
             let end = start.checked_add(u64::from(count) * u64::from(size));
             end.is_some_and(|end| end <= file.len() as u64)
@@ -126,7 +109,7 @@ impl<'a> Sections<'a> {
         let names = names(file, layout, table.chunks_exact(entry).nth(shstrndx.into()))?;
         let mut all = Vec::with_capacity(shnum.into());
         for (index, header) in table.chunks_exact(entry).enumerate() {
-            let rest = names.get(layout.word(header, 0) as usize..).filter(|rest| !rest.is_empty());
+            let rest = names.get(word(layout, header, 0) as usize..).filter(|rest| !rest.is_empty());
             let name = match rest {
                 Some(rest) => rest.split(|byte| *byte == 0).next().unwrap_or_default(),
                 None if index == 0 => &[],
@@ -135,10 +118,10 @@ impl<'a> Sections<'a> {
             let (offset, size, link) = if layout.is_64 { (24, 32, 40) } else { (16, 20, 24) };
             all.push(Section {
                 name: if index == 0 { &[] } else { name },
-                sh_type: layout.word(header, 4),
-                offset: layout.wide(header, offset),
-                size: layout.wide(header, size),
-                link: layout.word(header, link),
+                sh_type: word(layout, header, 4),
+                offset: wide(layout, header, offset),
+                size: wide(layout, header, size),
+                link: word(layout, header, link),
             });
         }
         Ok(Sections { file, layout, e_type, all })
@@ -190,8 +173,8 @@ impl<'a> Sections<'a> {
 
     /// Tags and values up to `DT_NULL`; without one, up to the end of the section.
     fn entries(&self, section: &Section<'_>) -> Checked<impl Iterator<Item = (u64, u64)> + use<'a>> {
-        let (layout, size) = (self.layout, self.layout.size());
-        let entries = self.bytes(section, size)?.chunks_exact(2 * size).map(move |pair| (layout.wide(pair, 0), layout.wide(pair, size)));
+        let (layout, size) = (self.layout, self.layout.word());
+        let entries = self.bytes(section, size)?.chunks_exact(2 * size).map(move |pair| (wide(layout, pair, 0), wide(layout, pair, size)));
         Ok(entries.take_while(|(tag, _)| *tag != 0))
     }
 
@@ -251,10 +234,10 @@ impl<'a> Sections<'a> {
         for _ in 0..count {
             // Elf_Verneed: vn_version, vn_cnt, vn_file, vn_aux, vn_next.
             let Some(record) = bytes.get(at..).and_then(|rest| rest.get(..16)) else { break };
-            if u64::from(self.layout.word(record, 4)) >= size {
+            if u64::from(word(self.layout, record, 4)) >= size {
                 return Err("string table index out of bounds".into());
             }
-            match self.layout.word(record, 12) as usize {
+            match word(self.layout, record, 12) as usize {
                 0 => break,
                 next => at = at.saturating_add(next),
             }
@@ -268,7 +251,7 @@ impl<'a> Sections<'a> {
         self.need(".dynstr", present.dynamic)?;
         if let Some(section) = dynamic {
             let ends =
-                self.bytes(section, self.layout.size())?.chunks_exact(2 * self.layout.size()).any(|pair| self.layout.wide(pair, 0) == 0);
+                self.bytes(section, self.layout.word())?.chunks_exact(2 * self.layout.word()).any(|pair| wide(self.layout, pair, 0) == 0);
             if !ends {
                 return Err("setSubstr: write extends past end of section".into());
             }
@@ -293,7 +276,7 @@ impl<'a> Sections<'a> {
         let versions = self.need(".gnu.version", versioned)?;
         if let (Some(symbols), Some(versions)) = (symbols, versions) {
             let symbol = if self.layout.is_64 { 24 } else { 16 };
-            if self.bytes(symbols, self.layout.size())?.len() / symbol != self.bytes(versions, 2)?.len() / 2 {
+            if self.bytes(symbols, self.layout.word())?.len() / symbol != self.bytes(versions, 2)?.len() / 2 {
                 return Err("versym size mismatch".into());
             }
         }
@@ -304,7 +287,7 @@ impl<'a> Sections<'a> {
     pub(super) fn to_symbols(&self, present: Present) -> Checked {
         for name in [".dynsym", ".dynstr"] {
             if let Some(section) = self.need(name, present.dynamic)? {
-                self.bytes(section, if name == ".dynsym" { self.layout.size() } else { 1 })?;
+                self.bytes(section, if name == ".dynsym" { self.layout.word() } else { 1 })?;
             }
         }
         Ok(())
@@ -314,8 +297,8 @@ impl<'a> Sections<'a> {
     pub(super) fn note(&self, name: &str) -> Option<Vec<u8>> {
         let bytes = self.bytes(self.find(name)?, 1).ok()?;
         let sizes = bytes.get(..12)?;
-        let name_size = (self.layout.word(sizes, 0) as usize).checked_next_multiple_of(4)?;
-        let size = self.layout.word(sizes, 4) as usize;
+        let name_size = (word(self.layout, sizes, 0) as usize).checked_next_multiple_of(4)?;
+        let size = word(self.layout, sizes, 4) as usize;
         Some(bytes.get(12..)?.get(name_size..)?.get(..size)?.to_vec())
     }
 
@@ -329,9 +312,9 @@ impl<'a> Sections<'a> {
         let mut found = std::collections::BTreeSet::new();
         for section in self.all.iter().filter(|section| [SHT_SYMTAB, SHT_DYNSYM].contains(&section.sh_type)) {
             let (entry, index) = if self.layout.is_64 { (24, 6) } else { (16, 14) };
-            let symbols = self.bytes(section, self.layout.size()).unwrap_or_default().chunks_exact(entry);
+            let symbols = self.bytes(section, self.layout.word()).unwrap_or_default().chunks_exact(entry);
             found.extend(
-                symbols.map(|symbol| self.layout.half(symbol, index)).filter(|at| (1..SHN_LORESERVE).contains(at) && nameless(*at)),
+                symbols.map(|symbol| half(self.layout, symbol, index)).filter(|at| (1..SHN_LORESERVE).contains(at) && nameless(*at)),
             );
         }
         found.into_iter().map(|index| format!("warning: a symbol refers to an unnamed section (index {index})\n")).collect()
@@ -339,12 +322,12 @@ impl<'a> Sections<'a> {
 }
 
 /// The table of section names.
-fn names<'a>(file: &'a [u8], layout: Layout, header: Option<&[u8]>) -> Checked<&'a [u8]> {
+fn names<'a>(file: &'a [u8], layout: Codec, header: Option<&[u8]>) -> Checked<&'a [u8]> {
     let header = header.ok_or("string table index out of bounds")?;
     let (offset, size) = if layout.is_64 { (24, 32) } else { (16, 20) };
-    let start = usize::try_from(layout.wide(header, offset)).ok();
+    let start = usize::try_from(wide(layout, header, offset)).ok();
     let rest = start.and_then(|start| file.get(start..)).ok_or("string table offset out of bounds")?;
-    let size = usize::try_from(layout.wide(header, size)).ok();
+    let size = usize::try_from(wide(layout, header, size)).ok();
     let names = size.and_then(|size| rest.get(..size)).ok_or("data region extends past file end")?;
     match names.last() {
         None => Err("string table size is zero".into()),

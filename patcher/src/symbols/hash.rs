@@ -1,6 +1,6 @@
 //! The two hash tables over dynamic symbols, filled anew in the space they have. Neither grows.
 
-use super::tables::{Table, Words};
+use super::tables::Table;
 use super::unable;
 use crate::codec::Codec;
 use crate::error::Error;
@@ -42,7 +42,7 @@ impl GnuHeader {
         if buckets == 0 || bloom_words == 0 {
             return None;
         }
-        let bloom = (bloom_words as usize).checked_mul(words.size())?;
+        let bloom = (bloom_words as usize).checked_mul(words.word())?;
         let buckets_at = Self::SIZE.checked_add(bloom)?;
         let chains_at = (buckets as usize).checked_mul(4)?.checked_add(buckets_at)?;
         (chains_at <= bytes.len()).then_some(GnuHeader { buckets, first_symbol, bloom_words, shift, buckets_at, chains_at })
@@ -82,21 +82,21 @@ pub(super) fn rebuild_gnu(table: &mut Table<'_>, names: &[Cow<'_, [u8]>]) -> Res
     let body = table.new.get_mut(GnuHeader::SIZE..).unwrap_or_default();
     body.fill(0);
     let mut filled = || {
-        let bits = words.size() as u32 * 8;
+        let bits = words.word() as u32 * 8;
         let mut last_bucket = None;
         for (index, (bucket, hash, _)) in hashed.iter().enumerate() {
-            let word = GnuHeader::SIZE + ((hash / bits) % header.bloom_words) as usize * words.size();
+            let word = GnuHeader::SIZE + ((hash / bits) % header.bloom_words) as usize * words.word();
             // glibc shifts a 32-bit hash; a shift of 32 or more would be undefined there.
             let second = hash.checked_shr(header.shift).unwrap_or(0);
             let mask = words.get_word(&table.new, word)? | 1 << (hash % bits) | 1 << (second % bits);
-            words.put_word(&mut table.new, word, mask)?;
+            words.set_word(&mut table.new, word, mask)?;
             if last_bucket != Some(*bucket) {
-                words.put_u32(&mut table.new, header.buckets_at + *bucket as usize * 4, u32::try_from(first + index).ok()?)?;
+                words.set_u32(&mut table.new, header.buckets_at + *bucket as usize * 4, u32::try_from(first + index).ok()?)?;
                 last_bucket = Some(*bucket);
             }
             // The lowest bit ends a chain.
             let ends = hashed.get(index + 1).is_none_or(|(next, _, _)| next != bucket);
-            words.put_u32(&mut table.new, header.chains_at + index * 4, (hash & !1) | u32::from(ends))?;
+            words.set_u32(&mut table.new, header.chains_at + index * 4, (hash & !1) | u32::from(ends))?;
         }
         Some(())
     };
@@ -120,8 +120,8 @@ pub(super) fn rebuild_sysv(table: &mut Table<'_>, entry: usize, names: &[Cow<'_,
         for (at, name) in names.iter().enumerate().skip(1) {
             let bucket = (2 + usize::try_from(u64::from(sysv_hash(name)).checked_rem(buckets)?).ok()?) * entry;
             let next = words.get(&table.new, bucket, entry)?;
-            words.put(&mut table.new, (chains_at + at) * entry, entry, next)?;
-            words.put(&mut table.new, bucket, entry, at as u64)?;
+            words.set(&mut table.new, (chains_at + at) * entry, entry, next)?;
+            words.set(&mut table.new, bucket, entry, at as u64)?;
         }
         Some(())
     };

@@ -3,23 +3,17 @@
 
 use super::hash::GnuHeader;
 use super::{Patch, unable};
-use crate::codec::Codec;
-use crate::elf::{Elf, Segment};
+use crate::codec::{Codec, Dyn};
+use crate::elf::Elf;
 use crate::error::Error;
 use crate::plan::FileOffset;
-
-const PT_LOAD: u32 = 1;
-const PT_DYNAMIC: u32 = 2;
-const SHT_DYNSYM: u32 = 11;
+use crate::view::tag;
+use object::elf::{PT_DYNAMIC, SHT_DYNSYM};
 
 // gABI, "Dynamic Section", figure "Dynamic Array Tags".
 const DT_PLTRELSZ: u64 = 2;
-const DT_HASH: u64 = 4;
-const DT_STRTAB: u64 = 5;
-pub(super) const DT_SYMTAB: u64 = 6;
 const DT_RELA: u64 = 7;
 const DT_RELASZ: u64 = 8;
-const DT_STRSZ: u64 = 10;
 pub(super) const DT_SYMENT: u64 = 11;
 const DT_REL: u64 = 17;
 const DT_RELSZ: u64 = 18;
@@ -27,7 +21,6 @@ const DT_PLTREL: u64 = 20;
 const DT_JMPREL: u64 = 23;
 pub(super) const DT_SYMTAB_SHNDX: u64 = 34;
 // GNU extensions (binutils, include/elf/common.h).
-const DT_GNU_HASH: u64 = 0x6fff_fef5;
 pub(super) const DT_VERSYM: u64 = 0x6fff_fff0;
 // What is ordered or packed otherwise.
 const DT_ANDROID_REL: u64 = 0x6000_000f;
@@ -38,53 +31,6 @@ const DT_MIPS_XHASH: u64 = 0x7000_0036;
 const EM_MIPS: u16 = 8;
 const EM_S390: u16 = 22;
 const EM_ALPHA: u16 = 0x9026;
-
-/// Numbers at positions, in the file's own byte order; `None` where they are not all there.
-pub(super) trait Words: Copy {
-    /// A number of 2, 4 or 8 bytes.
-    fn get(self, bytes: &[u8], at: usize, size: usize) -> Option<u64>;
-    /// Writes one.
-    fn put(self, bytes: &mut [u8], at: usize, size: usize, number: u64) -> Option<()>;
-    /// The size of an address, in bytes.
-    fn size(self) -> usize;
-
-    fn get_u16(self, bytes: &[u8], at: usize) -> Option<u16> {
-        self.get(bytes, at, 2)?.try_into().ok()
-    }
-
-    fn get_u32(self, bytes: &[u8], at: usize) -> Option<u32> {
-        self.get(bytes, at, 4)?.try_into().ok()
-    }
-
-    fn get_word(self, bytes: &[u8], at: usize) -> Option<u64> {
-        self.get(bytes, at, self.size())
-    }
-
-    fn put_u32(self, bytes: &mut [u8], at: usize, number: u32) -> Option<()> {
-        self.put(bytes, at, 4, number.into())
-    }
-
-    fn put_word(self, bytes: &mut [u8], at: usize, number: u64) -> Option<()> {
-        self.put(bytes, at, self.size(), number)
-    }
-}
-
-impl Words for Codec {
-    fn get(self, bytes: &[u8], at: usize, size: usize) -> Option<u64> {
-        bytes.get(at..at.checked_add(size)?).map(|bytes| self.number(bytes))
-    }
-
-    fn put(self, bytes: &mut [u8], at: usize, size: usize, number: u64) -> Option<()> {
-        let place = bytes.get_mut(at..at.checked_add(size)?)?;
-        let (little, big) = (number.to_le_bytes(), number.to_be_bytes());
-        place.copy_from_slice(if self.big_endian { big.get(8_usize.checked_sub(size)?..)? } else { little.get(..size)? });
-        Some(())
-    }
-
-    fn size(self) -> usize {
-        if self.is_64 { 8 } else { 4 }
-    }
-}
 
 /// The NUL-terminated text at `start`, without its NUL.
 pub(super) fn text(strings: &[u8], start: usize) -> Option<&[u8]> {
@@ -141,7 +87,7 @@ impl Relocations<'_> {
     /// The largest symbol position one of them names.
     fn largest_symbol(&self) -> Option<usize> {
         let words = self.table.words;
-        let infos = (0..).step_by(self.entry).map_while(|at| words.get_word(self.table.old, at + words.size()));
+        let infos = (0..).step_by(self.entry).map_while(|at| words.get_word(self.table.old, at + words.word()));
         infos.filter_map(|info| usize::try_from(info >> symbol_shift(words)).ok()).max()
     }
 
@@ -150,14 +96,14 @@ impl Relocations<'_> {
         let words = self.table.words;
         let shift = symbol_shift(words);
         for at in (0..self.table.new.len()).step_by(self.entry) {
-            let place = at + words.size();
+            let place = at + words.word();
             let Some(info) = words.get_word(&self.table.new, place) else { break };
             let old = info >> shift;
             let to = usize::try_from(old).ok().and_then(|old| moved_to.get(old));
             let to = *to.ok_or_else(|| unable(format!("a relocation names the symbol {old}, which does not exist")))? as u64;
             if to != old {
                 let info = info & ((1 << shift) - 1) | to << shift;
-                words.put_word(&mut self.table.new, place, info).ok_or_else(|| unable("a relocation table is too short"))?;
+                words.set_word(&mut self.table.new, place, info).ok_or_else(|| unable("a relocation table is too short"))?;
             }
         }
         Ok(())
@@ -169,13 +115,12 @@ fn symbol_shift(words: Codec) -> u32 {
     if words.is_64 { 32 } else { 8 }
 }
 
-/// The dynamic section, and how its addresses lie in the file.
+/// The dynamic section, and the tables it points to.
 pub(super) struct Dynamic<'a> {
     file: &'a [u8],
     pub(super) words: Codec,
-    machine: u16,
-    loads: Vec<Segment>,
-    entries: Vec<(u64, u64)>,
+    elf: Elf,
+    entries: Vec<Dyn>,
 }
 
 impl<'a> Dynamic<'a> {
@@ -183,28 +128,22 @@ impl<'a> Dynamic<'a> {
     pub(super) fn read(file: &'a [u8]) -> Result<Option<Dynamic<'a>>, Error> {
         let elf = Elf::parse(file)?;
         let words = elf.header.codec;
-        let Some(segment) = elf.segments.iter().find(|segment| segment.p_type == PT_DYNAMIC) else { return Ok(None) };
+        let Some(segment) = elf.segment(PT_DYNAMIC.0) else { return Ok(None) };
         let (_, bytes) = segment.bytes(file)?;
-        let pairs =
-            bytes.chunks_exact(2 * words.size()).map_while(|pair| Some((words.get_word(pair, 0)?, words.get_word(pair, words.size())?)));
-        let entries = pairs.take_while(|(tag, _)| *tag != 0).collect();
-        let machine = elf.header.machine;
-        let loads = elf.segments.into_iter().filter(|segment| segment.p_type == PT_LOAD).collect();
-        Ok(Some(Dynamic { file, words, machine, loads, entries }))
+        let entries = words.dynamic(bytes).into_iter().take_while(|entry| entry.tag != tag::NULL).collect();
+        Ok(Some(Dynamic { file, words, elf, entries }))
     }
 
     /// The value of a tag. Of several the last counts, as for glibc (`elf_get_dynamic_info`).
     pub(super) fn value(&self, tag: u64) -> Option<u64> {
-        self.entries.iter().rev().find(|(t, _)| *t == tag).map(|(_, value)| *value)
+        self.entries.iter().rev().find(|entry| entry.tag == tag).map(|entry| entry.value)
     }
 
     /// Where an address lies in the file, and how many bytes of its segment follow there.
     fn place(&self, address: u64) -> Option<(usize, usize)> {
-        let load = self.loads.iter().find(|load| address.checked_sub(load.vaddr).is_some_and(|into| into < load.file_size))?;
-        let into = address - load.vaddr;
-        let offset = usize::try_from(load.offset.0.checked_add(into)?).ok()?;
-        let room = usize::try_from(load.file_size - into).ok()?;
-        Some((offset, room.min(self.file.len().checked_sub(offset)?)))
+        let (offset, room) = self.elf.offset_of(address)?;
+        let offset = usize::try_from(offset).ok()?;
+        Some((offset, usize::try_from(room).ok()?.min(self.file.len().checked_sub(offset)?)))
     }
 
     /// `size` bytes at a tag's address; `None` if there is no such tag.
@@ -222,7 +161,7 @@ impl<'a> Dynamic<'a> {
 
     /// The string table.
     pub(super) fn strings(&self) -> Result<&'a [u8], Error> {
-        let (Some(address), Some(size)) = (self.value(DT_STRTAB), self.value(DT_STRSZ)) else {
+        let (Some(address), Some(size)) = (self.value(tag::STRTAB), self.value(tag::STRSZ)) else {
             return Err(unable("there is no DT_STRTAB or no DT_STRSZ"));
         };
         let outside = || unable("DT_STRTAB lies outside of what is loaded from the file");
@@ -234,25 +173,25 @@ impl<'a> Dynamic<'a> {
     /// The size of a word of `DT_HASH`: 4, but 8 on the two machines whose ABI was written otherwise
     /// (glibc, `Elf_Symndx` of alpha and s390x).
     pub(super) fn hash_entry(&self) -> usize {
-        if self.words.is_64 && [EM_S390, EM_ALPHA].contains(&self.machine) { 8 } else { 4 }
+        if self.words.is_64 && [EM_S390, EM_ALPHA].contains(&self.elf.header.machine) { 8 } else { 4 }
     }
 
     /// `DT_HASH`, whole.
     pub(super) fn sysv_hash(&self) -> Result<Option<Table<'a>>, Error> {
         const WHAT: &str = "DT_HASH";
         let entry = self.hash_entry();
-        let Some(head) = self.table(DT_HASH, 2 * entry, WHAT)? else { return Ok(None) };
+        let Some(head) = self.table(tag::HASH, 2 * entry, WHAT)? else { return Ok(None) };
         let count = |at: usize| self.words.get(head.old, at * entry, entry).and_then(|n| usize::try_from(n).ok());
         let size = count(0)
             .filter(|buckets| *buckets > 0)
             .and_then(|buckets| buckets.checked_add(count(1)?)?.checked_add(2)?.checked_mul(entry))
             .ok_or_else(|| unable("DT_HASH: hash table header out of range"))?;
-        self.table(DT_HASH, size, WHAT)
+        self.table(tag::HASH, size, WHAT)
     }
 
     /// `DT_GNU_HASH`, whole: its length follows from the chain that ends last.
     pub(super) fn gnu_hash(&self) -> Result<Option<Table<'a>>, Error> {
-        let Some(address) = self.value(DT_GNU_HASH) else { return Ok(None) };
+        let Some(address) = self.value(tag::GNU_HASH) else { return Ok(None) };
         let out_of_range = || unable("DT_GNU_HASH: hash table header out of range");
         let (offset, room) = self.place(address).ok_or_else(out_of_range)?;
         let rest = self.file.get(offset..).and_then(|rest| rest.get(..room)).ok_or_else(out_of_range)?;
@@ -302,20 +241,9 @@ impl<'a> Dynamic<'a> {
 
     /// The number of symbols by the section header of type `SHT_DYNSYM` at `DT_SYMTAB`.
     fn counted_by_section(&self) -> Option<usize> {
-        let (words, file) = (self.words, self.file);
-        // Offsets in Ehdr and Shdr (gABI, "ELF Header" and "Section Header").
-        let (shoff, shentsize, shnum, addr, size, entry) = if words.is_64 { (40, 58, 60, 16, 32, 64) } else { (32, 46, 48, 12, 20, 40) };
-        let start = usize::try_from(words.get_word(file, shoff)?).ok()?;
-        if usize::from(words.get_u16(file, shentsize)?) != entry {
-            return None;
-        }
-        let address = self.value(DT_SYMTAB)?;
-        (0..usize::from(words.get_u16(file, shnum)?)).find_map(|index| {
-            let header = file.get(start.checked_add(index * entry)?..)?.get(..entry)?;
-            let fits = words.get_u32(header, 4)? == SHT_DYNSYM && words.get_word(header, addr)? == address;
-            let bytes = usize::try_from(words.get_word(header, size)?).ok()?;
-            fits.then_some(bytes / if words.is_64 { 24 } else { 16 })
-        })
+        let address = self.value(tag::SYMTAB)?;
+        let section = self.elf.sections.iter().find(|s| s.sh_type == SHT_DYNSYM.0 && s.addr == address)?;
+        usize::try_from(section.size / if self.words.is_64 { 24 } else { 16 }).ok()
     }
 
     /// Refuses the hash table of MIPS, whose order is the global offset table's.
@@ -336,12 +264,12 @@ impl<'a> Dynamic<'a> {
                 return Err(unable("its relocations are packed, and the symbols they name cannot change places"));
             }
         }
-        if self.value(DT_MIPS_GOTSYM).is_some() || (self.machine == EM_MIPS && self.words.is_64) {
+        if self.value(DT_MIPS_GOTSYM).is_some() || (self.elf.header.machine == EM_MIPS && self.words.is_64) {
             return Err(unable("the order of its symbols is that of its global offset table"));
         }
-        let pair = 2 * self.words.size();
-        let plt_entry = if self.value(DT_PLTREL) == Some(DT_RELA) { pair + self.words.size() } else { pair };
-        let tags = [(DT_RELA, DT_RELASZ, pair + self.words.size()), (DT_REL, DT_RELSZ, pair), (DT_JMPREL, DT_PLTRELSZ, plt_entry)];
+        let pair = 2 * self.words.word();
+        let plt_entry = if self.value(DT_PLTREL) == Some(DT_RELA) { pair + self.words.word() } else { pair };
+        let tags = [(DT_RELA, DT_RELASZ, pair + self.words.word()), (DT_REL, DT_RELSZ, pair), (DT_JMPREL, DT_PLTRELSZ, plt_entry)];
         let mut tables: Vec<Relocations<'a>> = Vec::new();
         for (tag, size, entry) in tags {
             let size = usize::try_from(self.value(size).unwrap_or(0)).map_err(|_| unable("a relocation table is larger than memory"))?;
