@@ -8,7 +8,7 @@ use crate::record::{Kind, Record};
 use crate::strings::Strings;
 use crate::symbols::{self, SymbolEdit};
 use crate::table::TABLES;
-use crate::view::{View, tag};
+use crate::view::{INTERPRETER_MAX, View, tag};
 use object::elf::{DF_1_NODEFLIB, ET_DYN};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -275,9 +275,8 @@ impl<'a> Draft<'a> {
         }
         let old = self.interpreter.as_ref().ok_or(Error::NoInterpreter)?;
         text(path, "the interpreter")?;
-        // `load_elf_binary` refuses more than PATH_MAX bytes, the NUL included.
-        if path.len() >= 4096 {
-            return Err(Error::DoesNotFit { what: "the interpreter".into(), needed: path.len(), room: 4095 });
+        if path.len() as u64 >= INTERPRETER_MAX {
+            return Err(Error::DoesNotFit { what: "the interpreter".into(), needed: path.len(), room: INTERPRETER_MAX as usize - 1 });
         }
         if old != path {
             self.interpreter = Some(path.to_vec());
@@ -412,7 +411,7 @@ impl<'a> Draft<'a> {
     ///
     /// # Errors
     /// Those of the symbol tables.
-    pub(crate) fn finish(&mut self, base: &[u8], original: &View<'_>) -> Result<Content, Error> {
+    pub(crate) fn finish(&mut self, base: &[u8], original: &View<'_>, clobber: bool) -> Result<Content, Error> {
         let codec = original.header().codec;
         let mut patches = std::mem::take(&mut self.kept);
         for (at, name) in std::mem::take(&mut self.version_files) {
@@ -469,7 +468,7 @@ impl<'a> Draft<'a> {
         if self.strings.size() as u64 > u64::from(u32::MAX) {
             return Err(too_long());
         }
-        Ok(Content { entries, texts, table, patches, wiped, clobber: false })
+        Ok(Content { entries, texts, table, patches, wiped, clobber })
     }
 }
 

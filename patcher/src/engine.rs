@@ -50,18 +50,12 @@ pub fn plan(file: &[u8], edits: &[Edit]) -> Result<Plan, Error> {
 /// # Errors
 /// [`Error`]; nothing was changed.
 pub fn plan_with(file: &[u8], edits: &[Edit], options: &Options) -> Result<Plan, Error> {
-    let current = View::parse(file)?;
-    let record = Record::find(file, &current);
-    let original = match &record {
-        Some((record, own)) => View::read(record.original(file, own))?,
-        None => current.clone(),
-    };
+    let (current, record, original) = traced(file)?;
     let mut draft = Draft::new(&current, &original, record.as_ref().map(|(record, _)| record))?;
     for edit in edits {
         draft.apply(edit)?;
     }
-    let mut content = draft.finish(file, &original)?;
-    content.clobber = options.clobber;
+    let content = draft.finish(file, &original, options.clobber)?;
     if !draft.changed {
         return Ok(unchanged(file, &current));
     }
@@ -96,13 +90,21 @@ pub fn plan_with(file: &[u8], edits: &[Edit], options: &Options) -> Result<Plan,
 /// # Errors
 /// [`Error::NoRecord`] if the file has no record of an edit or was changed since; those of reading.
 pub fn undo(file: &[u8]) -> Result<Plan, Error> {
+    let (current, record, original) = traced(file)?;
+    undo_plan(&Files { base: file, current: &current, original: &original, record: record.as_ref(), payload: None })
+}
+
+/// The file as it is, the record of our last edit of it and where that stands, and the file before that.
+type Traced<'a> = (View<'a>, Option<(Record, Range<u64>)>, View<'a>);
+
+fn traced(file: &[u8]) -> Result<Traced<'_>, Error> {
     let current = View::parse(file)?;
     let record = Record::find(file, &current);
     let original = match &record {
         Some((record, own)) => View::read(record.original(file, own))?,
         None => current.clone(),
     };
-    undo_plan(&Files { base: file, current: &current, original: &original, record: record.as_ref(), payload: None })
+    Ok((current, record, original))
 }
 
 fn unchanged(file: &[u8], current: &View<'_>) -> Plan {
@@ -272,7 +274,7 @@ mod tests {
         let long = "/a/directory/that/is/longer/than/what/the/program/has/room/for/in/place/of/its/own".repeat(2);
         draft.apply(&Edit::Interpreter(long.clone().into())).unwrap();
         draft.apply(&Edit::Rpath { value: long.into(), tag: RpathTag::Runpath }).unwrap();
-        let content = draft.finish(file, &view).unwrap();
+        let content = draft.finish(file, &view, false).unwrap();
         let outside = Outside {
             interpreter: draft.interpreter.clone(),
             os_abi: draft.os_abi,

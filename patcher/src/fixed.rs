@@ -3,8 +3,10 @@
 
 use crate::elf::Elf;
 use crate::error::{Error, Shown};
+use crate::image::Image;
 use crate::plan::{FileOffset, Phase, Plan, Write};
 use crate::text::{self, Text};
+use crate::view::{INTERPRETER_MAX, path_room};
 
 /// One thing to overwrite.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,14 +94,11 @@ struct Place<'a> {
     path: &'a [u8],
 }
 
-/// `load_elf_binary` takes 2 to `PATH_MAX` bytes and wants a NUL at their end.
-const INTERPRETER_MAX: usize = 4096;
-
 fn place<'a>(file: &'a [u8], elf: &Elf) -> Result<Option<Place<'a>>, Error> {
     let Some(segment) = elf.interpreter() else { return Ok(None) };
     let (range, bytes) = segment.bytes(file)?;
     let bad = |reason| Error::BadInterpreter { offset: segment.offset, reason };
-    if !(2..=INTERPRETER_MAX).contains(&bytes.len()) {
+    if !(2..=INTERPRETER_MAX).contains(&segment.file_size) {
         return Err(bad("its length is not between 2 and 4096 bytes"));
     }
     if bytes.last() != Some(&0) {
@@ -109,10 +108,9 @@ fn place<'a>(file: &'a [u8], elf: &Elf) -> Result<Option<Place<'a>>, Error> {
     if length == 0 {
         return Err(bad("it is empty"));
     }
-    let (path, rest) = bytes.split_at(length);
-    // Something else may share the segment; then only the path's own bytes are free.
-    let room = if rest.iter().all(|b| *b == 0) { bytes.len() } else { length + 1 };
-    let bytes = bytes.get(..room).unwrap_or(bytes);
+    let path = bytes.get(..length).unwrap_or_default();
+    let room = path_room(&Image::of(file), segment, length as u64);
+    let bytes = usize::try_from(room).ok().and_then(|room| bytes.get(..room)).unwrap_or(bytes);
     Ok(Some(Place { start: range.start, bytes, path }))
 }
 

@@ -6,7 +6,7 @@ use crate::payload::FoundBy;
 use crate::plan::Rung;
 use crate::space::{SLACK_MAX, Space, slack};
 use crate::table::{TablePlace, TablePlan, extra_headers, first_delta, ways};
-use crate::target::{Area, Choice, Outside, interpreter_room};
+use crate::target::{Area, Choice, Outside};
 use crate::view::{View, tag};
 use std::cell::OnceCell;
 use std::iter;
@@ -75,7 +75,7 @@ impl Ground<'_> {
     }
 
     fn interpreter_fits(&self) -> bool {
-        !self.interpreter_changes() || self.outside.interpreter.as_ref().is_none_or(|p| (p.len() as u64) < interpreter_room(self.view))
+        !self.interpreter_changes() || self.outside.interpreter.as_ref().is_none_or(|p| (p.len() as u64) < self.view.interpreter_room())
     }
 
     fn extra(&self) -> usize {

@@ -322,7 +322,7 @@ impl Build<'_> {
         }
         let size = bytes.len() as u64;
         if !moves {
-            let room = interpreter_room(self.view);
+            let room = self.view.interpreter_room();
             if size > room {
                 return Err(Error::Refused { reason: "the interpreter's path has no room".into() });
             }
@@ -475,16 +475,6 @@ impl Build<'_> {
         }
         self.put(0, first, Phase::Commit, "ELF header");
         Ok(())
-    }
-}
-
-/// The bytes a path may take in `PT_INTERP`, its NUL included: all of it if only NULs follow.
-pub(crate) fn interpreter_room(view: &View<'_>) -> u64 {
-    let (Some(segment), Some(path)) = (view.elf.interpreter(), view.interpreter()) else { return 0 };
-    let shortest = path.len() as u64 + 1;
-    match view.image.is_zero(segment.offset.0 + path.len() as u64..segment.range().end) {
-        true => segment.file_size,
-        false => shortest,
     }
 }
 

@@ -139,6 +139,12 @@ impl<'a> View<'a> {
         self.interpreter.as_deref()
     }
 
+    /// The bytes a path may take in `PT_INTERP`, its NUL included; 0 without one.
+    pub(crate) fn interpreter_room(&self) -> u64 {
+        let both = self.elf.interpreter().zip(self.interpreter());
+        both.map_or(0, |(segment, path)| path_room(&self.image, segment, path.len() as u64))
+    }
+
     /// `DT_SONAME`.
     ///
     /// # Errors
@@ -198,7 +204,7 @@ impl<'a> View<'a> {
 }
 
 /// `load_elf_binary` takes 2 to `PATH_MAX` bytes and wants a NUL at their end.
-const INTERPRETER_MAX: u64 = 4096;
+pub(crate) const INTERPRETER_MAX: u64 = 4096;
 
 fn interpreter(image: &Image<'_>, segment: &Segment) -> Result<Vec<u8>, Error> {
     let bad = |reason| Error::BadInterpreter { offset: segment.offset, reason };
@@ -208,6 +214,13 @@ fn interpreter(image: &Image<'_>, segment: &Segment) -> Result<Vec<u8>, Error> {
     let bytes = image.read("the interpreter's segment", segment.offset.0, segment.file_size)?;
     let length = memchr::memchr(0, &bytes).ok_or(bad("it does not end with a NUL"))?;
     Ok(bytes.get(..length).unwrap_or_default().to_vec())
+}
+
+/// The bytes a path may take in an interpreter's segment, its NUL included: all of it if only NULs
+/// follow the path of that length, else no more than it has, as something else shares the segment.
+pub(crate) fn path_room(image: &Image<'_>, segment: &Segment, length: u64) -> u64 {
+    let rest = segment.offset.0.saturating_add(length)..segment.range().end;
+    if image.is_zero(rest) { segment.file_size } else { length + 1 }
 }
 
 /// `None` for a `PT_DYNAMIC` without bytes, as a file of debug information has.
