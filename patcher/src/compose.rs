@@ -66,7 +66,10 @@ pub(crate) fn compose<'f>(files: &Files<'f>, taken: &Space, choice: &Choice, tar
     let at = choice.area.filter(|a| a.extends.is_none() && choice.rung >= Rung::Appended).map(|a| a.at);
     let mut end = if choice.rung == Rung::Inserted { target.end } else { target.end.max(original_len) };
     let kept = if choice.rung == Rung::Inserted { overlay.start } else { original_len };
-    let changed = changes(files, &pieces, kept)?;
+    let mut changed = changes(files, &pieces, kept)?;
+    if choice.at_once || choice.rung == Rung::InPlace {
+        changed = with_what_is_given_back_late(files, changed, kept);
+    }
     let mut record = Record {
         original_len,
         new_len: 0,
@@ -197,6 +200,34 @@ fn write(base: &[u8], piece: &Piece) -> Write {
     Write { offset: FileOffset(piece.offset), old, new: piece.new.clone(), phase: piece.phase, why: piece.why.clone() }
 }
 
+/// In place, what the last edit left and this one does not need is given back last: whoever is killed
+/// before that still has it in the file, so that undoing has to give it back too.
+fn with_what_is_given_back_late(files: &Files<'_>, changed: Vec<Changed>, limit: u64) -> Vec<Changed> {
+    let Some((record, own)) = files.record else { return changed };
+    let piece = |offset: u64, new: Vec<u8>, kind: Kind| Piece { offset, new, phase: Phase::After, kind, why: String::new() };
+    let mut all: Vec<Piece> = Vec::new();
+    for c in record.changed.iter().filter(|c| !c.kind.is_kept()) {
+        all.push(piece(c.offset, c.old.clone(), if c.old.iter().all(|b| *b == 0) { Kind::LateZeros } else { Kind::Late }));
+    }
+    let own = own.start..own.end.min(limit);
+    if own.start < own.end {
+        all.push(piece(own.start, vec![0; (own.end - own.start) as usize], Kind::LateZeros));
+    }
+    all.extend(changed.into_iter().map(|c| piece(c.offset, c.old, c.kind)));
+    let mut joined: Vec<Changed> = Vec::new();
+    for piece in disjoint(all) {
+        match joined.last_mut() {
+            Some(last)
+                if last.kind == Kind::LateZeros && piece.kind == last.kind && last.offset + last.old.len() as u64 == piece.offset =>
+            {
+                last.old.extend(piece.new);
+            }
+            _ => joined.push(Changed { offset: piece.offset, old: piece.new, kind: piece.kind }),
+        }
+    }
+    joined
+}
+
 /// The pieces without the parts that later ones cover, in file order.
 fn disjoint(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut done: Vec<Piece> = Vec::new();
@@ -313,7 +344,7 @@ fn restore(files: &Files<'_>, pieces: &mut Vec<Piece>, limit: u64) {
     let mut back: Vec<Piece> = Vec::new();
     let why = || "as in the original".to_owned();
     for c in record.changed.iter().filter(|c| !c.kind.is_kept()) {
-        let phase = if c.kind == Kind::Zeros { Phase::After } else { Phase::Commit };
+        let phase = if matches!(c.kind, Kind::Zeros | Kind::LateZeros) { Phase::After } else { Phase::Commit };
         back.push(Piece { offset: c.offset, new: c.old.clone(), phase, kind: Kind::Structure, why: why() });
     }
     let own = own.start..own.end.min(limit);

@@ -37,9 +37,11 @@ pub(crate) enum Kind {
     Strings,
     /// As `Structure`, written when the file is true already.
     Late,
+    /// As `Late`, where the original has zeros, which are not stored.
+    LateZeros,
 }
 
-const KINDS: &[Kind] = &[Kind::Structure, Kind::Symbols, Kind::Text, Kind::Zeros, Kind::Strings, Kind::Late];
+const KINDS: &[Kind] = &[Kind::Structure, Kind::Symbols, Kind::Text, Kind::Zeros, Kind::Strings, Kind::Late, Kind::LateZeros];
 
 impl Kind {
     /// Whether the next edit leaves them as they are.
@@ -49,12 +51,12 @@ impl Kind {
 
     /// Whether the edit is true before they are written: whoever was killed then can undo it too.
     fn is_late(self) -> bool {
-        matches!(self, Kind::Text | Kind::Strings | Kind::Late)
+        matches!(self, Kind::Text | Kind::Strings | Kind::Late | Kind::LateZeros)
     }
 
     /// Whether the record has the bytes.
     fn is_stored(self) -> bool {
-        !matches!(self, Kind::Zeros | Kind::Strings)
+        !matches!(self, Kind::Zeros | Kind::Strings | Kind::LateZeros)
     }
 }
 
@@ -154,7 +156,7 @@ impl Record {
             end = offset.checked_add(size).filter(|end| *end <= record.original_len)?;
             let size = usize::try_from(size).ok()?;
             let old = match kind {
-                Kind::Zeros => vec![0; size],
+                Kind::Zeros | Kind::LateZeros => vec![0; size],
                 Kind::Strings => strings(offset.checked_sub(record.strings_at)?, size)?,
                 _ => {
                     let (old, after) = rest.split_at_checked(size)?;

@@ -205,8 +205,8 @@ fn killed_at_any_step_in_place_the_loader_sees_the_old_file_or_the_new_one() {
                 let killed = killed_after(&plan, &file, step);
                 let seen = says(&killed);
                 assert!(seen == old || seen == new, "{like:?} step {step}: {seen}");
-                // After a second edit the dead bytes of the first may be left in padding.
-                if seen == new && file == first {
+                // What comes after the commit is cut off last; until then the record is not at the end.
+                if seen == new && plan.new_len() >= file.len() as u64 {
                     assert!(undo(&killed).unwrap().apply(&killed).unwrap() == first, "{like:?} step {step}");
                 }
             }
