@@ -23,7 +23,7 @@ pub enum Phase {
     Fresh,
     /// Bytes that make the new file true.
     Commit,
-    /// Bytes that nobody reads any more.
+    /// Bytes that no loader reads any more, or that only tools read.
     After,
 }
 
