@@ -225,6 +225,15 @@ impl Elf {
         start..start.saturating_add(self.sections.len() as u64 * self.header.codec.section_size())
     }
 
+    /// Which section has the names of sections: `e_shstrndx`, or the first header's link if it does not
+    /// fit (gABI, "ELF Header").
+    pub(crate) fn names_index(&self) -> usize {
+        match self.header.section_names {
+            0xffff => self.sections.first().map_or(0, |s| s.link as usize),
+            index => index.into(),
+        }
+    }
+
     /// The first byte of `range` that belongs to the headers, if any.
     pub(crate) fn in_headers(&self, range: &Range<u64>) -> Option<FileOffset> {
         let headers = [0..self.header.codec.header_size(), self.segment_table()];

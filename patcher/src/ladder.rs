@@ -270,7 +270,7 @@ impl Ground<'_> {
         const MERGED_STRINGS: u64 = 0x30;
         let elf = &self.view.elf;
         let Some(section) = elf.sections.get(index) else { return false };
-        let names = usize::from(elf.header.section_names) == index;
+        let names = elf.names_index() == index;
         if section.flags & SHF_ALLOC != 0 || section.sh_type != 1 || names || index == 0 {
             return false;
         }
@@ -281,7 +281,7 @@ impl Ground<'_> {
 
     fn section_name(&self, at: u32) -> Vec<u8> {
         let elf = &self.view.elf;
-        let names = elf.sections.get(usize::from(elf.header.section_names));
+        let names = elf.sections.get(elf.names_index());
         names.and_then(|n| self.view.image.text(n.offset.checked_add(at.into())?, n.range().end)).unwrap_or_default()
     }
 

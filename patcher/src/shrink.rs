@@ -1,6 +1,7 @@
 //! What `--shrink-rpath` keeps of a run path: the directories that hold a needed library of the same
 //! machine. Reads the first bytes of candidates and changes nothing.
 
+use crate::codec::Codec;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -74,15 +75,30 @@ pub fn entries(run_path: &[u8]) -> impl Iterator<Item = &[u8]> {
     whole.split(|byte| *byte == b':').take(if run_path.is_empty() { 0 } else { usize::MAX })
 }
 
-/// The first `e_ident` and `e_machine` of a file.
-fn machine(path: &Path) -> Result<Option<u16>, ShrinkError> {
-    /// `sizeof (Elf32_Ehdr)`.
-    const HEADER: usize = 52;
+/// `sizeof (Elf32_Ehdr)`.
+const HEADER: usize = 52;
+
+/// `e_machine`, from the start of a file.
+fn machine(head: &[u8]) -> Result<u16, NotElf> {
+    let head = head.get(..HEADER).ok_or(NotElf::Short)?;
+    let [b'\x7f', b'E', b'L', b'F', class, data, version, ..] = head else { return Err(NotElf::Magic) };
+    if *version != 1 {
+        return Err(NotElf::Version);
+    }
+    if !matches!(class, 1 | 2) {
+        return Err(NotElf::Class);
+    }
+    let codec = Codec { is_64: *class == 2, big_endian: *data == 2 };
+    Ok(codec.get(head, 18, 2).unwrap_or_default() as u16)
+}
+
+/// The machine of the library at `path`; `None` if there is nothing.
+fn machine_at(path: &Path) -> Result<Option<u16>, ShrinkError> {
     let unreadable = |doing, source| ShrinkError::Unreadable { doing, path: path.to_owned(), source };
-    let not = |reason| Err(ShrinkError::NotElf { path: path.to_owned(), reason });
+    let not = |reason| ShrinkError::NotElf { path: path.to_owned(), reason };
     // A name that is there but is a pipe must not be waited for.
     match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() && !found.is_dir() => return not(NotElf::Short),
+        Ok(found) if !found.is_file() && !found.is_dir() => return Err(not(NotElf::Short)),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable("getting info about", error)),
@@ -90,21 +106,7 @@ fn machine(path: &Path) -> Result<Option<u16>, ShrinkError> {
     let mut head = Vec::with_capacity(HEADER);
     let file = std::fs::File::open(path).map_err(|error| unreadable("opening", error))?;
     file.take(HEADER as u64).read_to_end(&mut head).map_err(|error| unreadable("reading", error))?;
-    let (Some(magic), [_, _, _, _, class, data, version, ..]) = (head.get(..4), head.as_slice()) else { return not(NotElf::Short) };
-    if head.len() < HEADER {
-        return not(NotElf::Short);
-    }
-    if magic != b"\x7fELF" {
-        return not(NotElf::Magic);
-    }
-    if *version != 1 {
-        return not(NotElf::Version);
-    }
-    if !matches!(class, 1 | 2) {
-        return not(NotElf::Class);
-    }
-    let bytes = head.get(18..20).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok()).unwrap_or_default();
-    Ok(Some(if *data == 2 { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }))
+    machine(&head).map(Some).map_err(not)
 }
 
 /// Judges each entry of `run_path` for a file of this `e_machine` that needs these libraries. Each
@@ -134,7 +136,7 @@ pub fn judge<'a>(
             let mut kept = Vec::new();
             for library in missing {
                 let path = [entry, b"/", library].concat();
-                if machine(Path::new(std::ffi::OsStr::from_bytes(&path)))? != Some(e_machine) {
+                if machine_at(Path::new(std::ffi::OsStr::from_bytes(&path)))? != Some(e_machine) {
                     kept.push(library);
                 }
             }

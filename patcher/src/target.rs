@@ -364,7 +364,7 @@ impl Build<'_> {
         let size = bytes.len() as u64;
         let (to, vaddr) = cursor.take(size, 4)?;
         self.put(to, bytes, Phase::Fresh, "resolution cache");
-        if let Some(names) = self.sections.get(self.names_index()).copied() {
+        if let Some(names) = self.sections.get(self.view.elf.names_index()).copied() {
             // The name is added when the section headers are written.
             let section = Section {
                 name: names.size as u32,

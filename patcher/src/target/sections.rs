@@ -19,7 +19,7 @@ impl Build<'_> {
         }
         let each = codec.section_size();
         if named && self.sections.len() > elf.sections.len() {
-            let index = self.names_index();
+            let index = self.view.elf.names_index();
             let old = self.sections.get(index).copied().unwrap_or(Section {
                 name: 0,
                 sh_type: 0,
@@ -109,14 +109,6 @@ impl Build<'_> {
             }
         }
         Ok(())
-    }
-
-    /// `e_shstrndx`, or the first header's link if it does not fit (gABI, "ELF Header").
-    pub(super) fn names_index(&self) -> usize {
-        match self.view.elf.header.section_names {
-            0xffff => self.view.elf.sections.first().map_or(0, |s| s.link as usize),
-            index => index.into(),
-        }
     }
 }
 
