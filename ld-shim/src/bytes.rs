@@ -1,0 +1,57 @@
+//! Little-endian numbers and NUL-ended strings of untrusted bytes; every machine that the shim is built for
+//! is little-endian. Outside of the bytes there is nothing, not even zero.
+
+/// Two bytes at an offset.
+pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
+}
+
+/// Four bytes at an offset.
+pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+/// Eight bytes at an offset.
+pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
+}
+
+/// What stands before the first NUL among the first `most` bytes; `None` if there is none.
+pub fn until_nul(bytes: &[u8], most: usize) -> Option<&[u8]> {
+    let bytes = bytes.get(..most.min(bytes.len()))?;
+    let end = bytes.iter().position(|b| *b == 0)?;
+    bytes.get(..end)
+}
+
+/// The value of `NAME=value`, if the entry has that name.
+pub fn value<'a>(entry: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    entry.strip_prefix(name)?.strip_prefix(b"=")
+}
+
+/// The directory of an absolute path; `None` of a relative one, which would be looked for in the current directory.
+pub fn directory(path: &[u8]) -> Option<&[u8]> {
+    path.first().filter(|b| **b == b'/')?;
+    let slash = path.iter().rposition(|b| *b == b'/')?;
+    path.get(..slash.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_past_the_end() {
+        assert_eq!(u32_at(&[1, 0, 0, 0], 0), Some(1));
+        assert_eq!(u32_at(&[1, 0, 0, 0], 1), None);
+        assert_eq!(u64_at(&[0; 8], usize::MAX), None);
+        assert_eq!(until_nul(b"ab\0c", 9), Some(b"ab".as_slice()));
+        assert_eq!(until_nul(b"ab\0c", 2), None);
+    }
+
+    #[test]
+    fn a_directory_is_that_of_an_absolute_path_only() {
+        assert_eq!(directory(b"/app/bin/tool"), Some(b"/app/bin".as_slice()));
+        assert_eq!(directory(b"/tool"), Some(b"/".as_slice()));
+        assert_eq!(directory(b"bin/tool"), None);
+    }
+}

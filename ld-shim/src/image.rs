@@ -1,0 +1,175 @@
+//! An image: everything that one program, or every program of one kind, needs of the shim, in one file.
+//!
+//! ```text
+//! 0                 what the loader reads: an ld.so.cache, or musl's list of directories and a NUL
+//! record.loader     a copy of the loader, at a multiple of its segments' alignment
+//! size - 2048       the record, little-endian:
+//!                     0 magic   8 e_machine u16   10 class u8   11 flags u8   12 length of the headers u32
+//!                    16 key   32 offset of the loader u64   40 digests: offset u64   48 their count u32   52 zeros
+//!                   512 the loader's ELF header and program headers, as they stand in the copy
+//! ```
+//!
+//! The loader finds the same file by itself: its `/etc/ld.so.cache` was overwritten with the image's path. So
+//! one open and one read are all that the shim needs to know.
+
+use crate::bytes::{u32_at, u64_at};
+use crate::elf::{Class, Machine};
+use crate::key::Key;
+use crate::load::HEADERS_MAX;
+
+/// Bytes of the record at the end of an image.
+pub const RECORD: usize = 2048;
+/// The largest image that is accepted, bytes.
+pub const SIZE_MAX: u64 = 128 << 20;
+/// Which record this is; changes with its meaning.
+const MAGIC: [u8; 8] = *b"xenoshm1";
+/// Where the copy of the headers begins.
+const HEADERS: usize = RECORD - HEADERS_MAX;
+/// The most sonames that an image lists by their digests.
+pub const DIGESTS_MAX: u32 = 1 << 16;
+
+/// What an image says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Whom its loader loads.
+    pub machine: Machine,
+    /// Whose image it is; all zeros for one that serves every program.
+    pub key: Key,
+    /// Where in the file the loader begins, bytes.
+    pub loader: u64,
+    /// The sorted digests ([`digest`]) of the sonames that it answers, four bytes each: offset in the file, and
+    /// count. Zero where they are not told: an image of one program, or one whose loader searches directories.
+    pub digests: (u64, u32),
+    /// The loader's ELF header and program headers.
+    pub headers: &'a [u8],
+}
+
+/// The key of an image that serves every program.
+pub const EVERYBODY: Key = Key([0; 16]);
+
+/// FNV-1a of a soname, 32 bits: for telling a missing library before the loader does. A collision hides the
+/// hint, never a library.
+pub fn digest(soname: &[u8]) -> u32 {
+    soname.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+fn class_number(class: Class) -> u8 {
+    match class {
+        Class::Elf32 => 1,
+        Class::Elf64 => 2,
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Reads the record of an image of `size` bytes for `machine`. `None` for whatever is not exactly that.
+    pub fn parse(bytes: &'a [u8], size: u64, machine: Machine) -> Option<Record<'a>> {
+        let number = machine.number.to_le_bytes();
+        let head = bytes.get(..RECORD)?;
+        let body = size.checked_sub(RECORD as u64).filter(|_| size <= SIZE_MAX)?;
+        if head.get(..8) != Some(&MAGIC) || head.get(8..10) != Some(&number) || head.get(10) != Some(&class_number(machine.class)) {
+            return None;
+        }
+        let length = u32_at(head, 12)? as usize;
+        let record = Record {
+            machine,
+            key: Key(head.get(16..32)?.try_into().ok()?),
+            loader: u64_at(head, 32)?,
+            digests: (u64_at(head, 40)?, u32_at(head, 48)?),
+            headers: head.get(HEADERS..)?.get(..length)?,
+        };
+        let (offset, count) = record.digests;
+        let end = offset.checked_add(u64::from(count) * 4)?;
+        (record.loader < body && count <= DIGESTS_MAX && end <= body && offset % 4 == 0).then_some(record)
+    }
+
+    /// The record as it stands in a file; `None` if the headers are too long.
+    pub fn to_bytes(&self) -> Option<[u8; RECORD]> {
+        let mut out = [0; RECORD];
+        let mut put = |at: usize, bytes: &[u8]| {
+            let room = out.get_mut(at..at + bytes.len())?;
+            room.copy_from_slice(bytes);
+            Some(())
+        };
+        put(0, &MAGIC)?;
+        put(8, &self.machine.number.to_le_bytes())?;
+        put(10, &[class_number(self.machine.class)])?;
+        put(12, &u32::try_from(self.headers.len()).ok()?.to_le_bytes())?;
+        put(16, &self.key.0)?;
+        put(32, &self.loader.to_le_bytes())?;
+        put(40, &self.digests.0.to_le_bytes())?;
+        put(48, &self.digests.1.to_le_bytes())?;
+        put(HEADERS, self.headers)?;
+        Some(out)
+    }
+}
+
+/// Whether the machine of an image's record can be told at all, and which it is: for showing one.
+pub fn machine_of(record: &[u8]) -> Option<Machine> {
+    let number = u16::from_le_bytes(record.get(8..10)?.try_into().ok()?);
+    let class = match record.get(10)? {
+        1 => Class::Elf32,
+        2 => Class::Elf64,
+        _ => return None,
+    };
+    record.starts_with(&MAGIC).then_some(Machine { class, number })
+}
+
+/// Who may have written the files that the shim follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// Besides root; `None` in a secure execution, which follows nobody else.
+    pub user: Option<u32>,
+}
+
+impl Trust {
+    /// Whether a file is a regular one of somebody trusted that nobody else can write to.
+    pub fn in_file(self, mode: u32, owner: u32) -> bool {
+        const S_IFMT: u32 = 0o170_000;
+        const S_IFREG: u32 = 0o100_000;
+        mode & S_IFMT == S_IFREG && mode & 0o022 == 0 && (owner == 0 || self.user == Some(owner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::EM_X86_64;
+
+    const AMD64: Machine = Machine { class: Class::Elf64, number: EM_X86_64 };
+
+    fn record() -> Record<'static> {
+        Record { machine: AMD64, key: Key([7; 16]), loader: 0x1000, digests: (0x800, 3), headers: b"\x7fELF" }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let bytes = record().to_bytes().unwrap();
+        assert_eq!(Record::parse(&bytes, 0x9000, AMD64), Some(record()));
+        assert_eq!(machine_of(&bytes), Some(AMD64));
+    }
+
+    #[test]
+    fn an_image_that_is_not_exactly_one_is_none() {
+        let good = record().to_bytes().unwrap();
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good;
+            bytes[at] = byte;
+            Record::parse(&bytes, 0x9000, AMD64).is_none()
+        };
+        assert!(with(0, b'X') && with(8, 3) && with(10, 1) && with(13, 0xff) && with(39, 1), "magic, machine, class, headers, loader");
+        assert!(with(41, 0xff) && with(40, 1) && with(50, 0xff), "digests");
+        assert_eq!(Record::parse(&good, 0x1000, AMD64), None, "the loader lies behind the end");
+        assert_eq!(Record::parse(&good, SIZE_MAX + 1, AMD64), None);
+        assert_eq!(Record::parse(&good, 5, AMD64), None);
+        assert_eq!(Record::parse(&good[..RECORD - 1], 0x9000, AMD64), None);
+    }
+
+    #[test]
+    fn only_roots_files_are_trusted_by_everybody_and_ones_own_only_where_nothing_is_gained() {
+        let (user, secure) = (Trust { user: Some(1000) }, Trust { user: None });
+        assert!(user.in_file(0o100_644, 0) && user.in_file(0o100_600, 1000) && secure.in_file(0o100_444, 0));
+        assert!(!secure.in_file(0o100_644, 1000) && !user.in_file(0o100_644, 1001));
+        assert!(!user.in_file(0o100_664, 0) && !user.in_file(0o100_646, 0), "somebody else can write to it");
+        assert!(!user.in_file(0o040_755, 0) && !user.in_file(0o120_777, 0) && !user.in_file(0o010_600, 0), "no regular file");
+    }
+}

@@ -1,0 +1,76 @@
+//! The words of a direct invocation, `ld-shim [OPTION]... PROG [ARG]...`, as glibc's own loader reads them
+//! (`elf/rtld.c`, `dl_main`): where the program stands among them. The options themselves are the loader's.
+
+/// What a direct invocation asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Invocation {
+    /// Which word is the program, the first one being the shim itself; `None` if there is none.
+    pub program: Option<usize>,
+    /// `--library-path` is among the options.
+    pub library_path: bool,
+    /// `--help` is.
+    pub help: bool,
+}
+
+/// Reads the words, the first of which is the shim's own name.
+pub fn read<'a>(words: impl Iterator<Item = &'a [u8]>) -> Invocation {
+    let mut found = Invocation::default();
+    let mut words = words.enumerate().skip(1);
+    while let Some((index, word)) = words.next() {
+        if word == b"--" {
+            found.program = words.next().map(|(index, _)| index);
+            break;
+        }
+        if !word.starts_with(b"--") {
+            found.program = Some(index);
+            break;
+        }
+        // musl writes the value into the same word, too.
+        found.library_path |= word == b"--library-path" || word.starts_with(b"--library-path=");
+        found.help |= word == b"--help";
+        if takes_a_value(word) {
+            words.next();
+        }
+    }
+    found
+}
+
+/// The options of every glibc that take the next word. Patterns, as a table of slices would hold addresses,
+/// which somebody would have to relocate.
+fn takes_a_value(option: &[u8]) -> bool {
+    matches!(
+        option,
+        b"--library-path"
+            | b"--inhibit-rpath"
+            | b"--audit"
+            | b"--preload"
+            | b"--argv0"
+            | b"--glibc-hwcaps-prepend"
+            | b"--glibc-hwcaps-mask"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Invocation {
+        read(line.split(' ').map(str::as_bytes))
+    }
+
+    #[test]
+    fn the_program_is_the_first_word_that_is_no_option() {
+        assert_eq!(of("ld /bin/true --version").program, Some(1));
+        assert_eq!(of("ld --list /bin/true").program, Some(2));
+        assert_eq!(of("ld --library-path /a:/b --argv0 x ./p a").program, Some(5));
+        assert_eq!(of("ld --library-path").program, None);
+        assert_eq!(of("ld").program, None);
+        assert_eq!(of("ld -- --odd").program, Some(2));
+    }
+
+    #[test]
+    fn what_the_user_says_about_libraries_is_seen() {
+        assert!(of("ld --library-path /a p").library_path && !of("ld p --library-path /a").library_path);
+        assert!(of("ld --help").help);
+    }
+}

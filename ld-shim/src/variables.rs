@@ -1,0 +1,125 @@
+//! nix-ld's variables, read from the environment's entries in one pass. Nothing is changed: entries that are
+//! no assignments are passed over, and of two of one name the first counts, as for `getenv`.
+
+use crate::bytes::value;
+
+/// nix-ld's name of the system that this was built for, as its variables end.
+pub const SYSTEM: &[u8] = if cfg!(target_arch = "x86_64") {
+    b"x86_64_linux"
+} else if cfg!(target_arch = "x86") {
+    b"i686_linux"
+} else if cfg!(target_arch = "aarch64") {
+    b"aarch64_linux"
+} else {
+    b"riscv64_linux"
+};
+
+/// What nix-ld falls back to.
+pub const DEFAULT_LOADER: &[u8] = b"/run/current-system/sw/share/nix-ld/lib/ld.so\0";
+/// The libraries beside it.
+pub const DEFAULT_LIBRARIES: &[u8] = b"/run/current-system/sw/share/nix-ld/lib";
+
+/// How much is said on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Only what ends the start.
+    #[default]
+    Error,
+    /// What was chosen.
+    Info,
+    /// What was looked for, too.
+    Debug,
+}
+
+/// What the environment says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Variables<'a> {
+    /// `NIX_LD_<system>`, else `NIX_LD`; never empty.
+    pub loader: Option<&'a [u8]>,
+    /// `NIX_LD_LIBRARY_PATH_<system>`, else `NIX_LD_LIBRARY_PATH`.
+    pub libraries: Option<&'a [u8]>,
+    /// `LD_LIBRARY_PATH`.
+    pub user: Option<&'a [u8]>,
+    /// `NIX_LD_LOG`.
+    pub level: Level,
+}
+
+/// Reads the variables among the entries of an environment.
+pub fn read<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Variables<'a> {
+    let mut out = Variables::default();
+    let (mut own_loader, mut own_libraries) = (None, None);
+    for entry in entries {
+        if let Some(found) = value(entry, b"LD_LIBRARY_PATH") {
+            out.user = out.user.or(Some(found));
+        }
+        let Some(rest) = entry.strip_prefix(b"NIX_LD") else { continue };
+        if let Some(found) = rest.strip_prefix(b"=") {
+            out.loader = out.loader.or(Some(found));
+        } else if let Some(found) = value(rest, b"_LIBRARY_PATH") {
+            out.libraries = out.libraries.or(Some(found));
+        } else if let Some(found) = value(rest, b"_LOG") {
+            out.level = level(found);
+        } else if let Some(found) = rest.strip_prefix(b"_").and_then(|r| value(r, SYSTEM)) {
+            own_loader = own_loader.or(Some(found));
+        } else if let Some(found) = rest.strip_prefix(b"_LIBRARY_PATH_").and_then(|r| value(r, SYSTEM)) {
+            own_libraries = own_libraries.or(Some(found));
+        }
+    }
+    out.loader = own_loader.or(out.loader).filter(|path| !path.is_empty());
+    out.libraries = own_libraries.or(out.libraries);
+    out
+}
+
+fn level(word: &[u8]) -> Level {
+    let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+    if is(b"info") {
+        Level::Info
+    } else if is(b"debug") || is(b"trace") {
+        Level::Debug
+    } else {
+        Level::Error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn of<'a>(entries: &'a [&'a str]) -> Variables<'a> {
+        read(entries.iter().map(|e| e.as_bytes()))
+    }
+
+    #[test]
+    fn the_systems_own_variables_win() {
+        let own = [b"NIX_LD_".as_slice(), SYSTEM, b"=/own"].concat();
+        let path = [b"NIX_LD_LIBRARY_PATH_".as_slice(), SYSTEM, b"=/libs"].concat();
+        let entries: Vec<&[u8]> = [b"NIX_LD=/other".as_slice(), &own, b"NIX_LD_LIBRARY_PATH=/x", &path].into();
+        let found = read(entries.into_iter());
+        assert_eq!((found.loader, found.libraries), (Some(b"/own".as_slice()), Some(b"/libs".as_slice())));
+    }
+
+    #[test]
+    fn an_entry_that_is_no_assignment_ends_nothing() {
+        assert_eq!(of(&["NIX_LD", "garbage", "", "=", "NIX_LD=/ld.so"]).loader, Some(b"/ld.so".as_slice()));
+    }
+
+    #[test]
+    fn an_empty_loader_is_none_and_an_empty_path_is_one() {
+        let found = of(&["NIX_LD=", "NIX_LD_LIBRARY_PATH=", "LD_LIBRARY_PATH="]);
+        assert_eq!((found.loader, found.libraries, found.user), (None, Some(b"".as_slice()), Some(b"".as_slice())));
+    }
+
+    #[test]
+    fn of_two_entries_of_a_name_the_first_counts_and_longer_names_are_others() {
+        assert_eq!(of(&["NIX_LD=/a", "NIX_LD=/b"]).loader, Some(b"/a".as_slice()));
+        assert_eq!(of(&["NIX_LDX=/a", "NIX_LD_=/b", "NIX_LD_x=/c"]).loader, None);
+    }
+
+    #[test]
+    fn levels_are_words_of_any_case() {
+        assert_eq!(of(&["NIX_LD_LOG=INFO"]).level, Level::Info);
+        assert_eq!(of(&["NIX_LD_LOG=trace"]).level, Level::Debug);
+        assert_eq!(of(&["NIX_LD_LOG=off"]).level, Level::Error);
+    }
+}
