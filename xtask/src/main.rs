@@ -13,6 +13,7 @@ mod fuzz;
 mod gate;
 mod patch;
 mod process;
+mod shim;
 
 use anyhow::{Result, bail};
 use std::path::PathBuf;
@@ -68,6 +69,18 @@ const TASKS: &[Task] = &[
         run: patch::property,
     },
     Task {
+        name: "shim-size",
+        arguments: "",
+        help: "the built loader shims: at most 16 KiB each, nothing to relocate, nothing writable and executable",
+        run: shim::size::run,
+    },
+    Task {
+        name: "shim-system",
+        arguments: "[--limit N]",
+        help: "every program of /usr/bin says its version natively and through the shim; it must say the same",
+        run: shim::system::run,
+    },
+    Task {
         name: "fuzz",
         arguments: "[--runs N | --minutes M] [read] [plan] [patch]",
         help: "give the patcher files and requests that nobody would make",
@@ -85,6 +98,7 @@ const TASKS: &[Task] = &[
         help: "what `corpus` starts: becomes a program in a root without libraries",
         run: corpus::bare::enter,
     },
+    Task { name: "shim-system-inside", arguments: "", help: "what `shim-system` starts in its namespaces", run: shim::system::inside },
 ];
 
 fn main() -> ExitCode {

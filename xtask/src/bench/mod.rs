@@ -2,8 +2,10 @@
 //! group in one interleaved run. Prints tables with their targets; a missing peer is an error.
 
 mod engine;
+mod libraries;
 mod memory;
 mod patch;
+mod shim;
 mod subjects;
 
 use crate::corpus::{self, bare};
@@ -34,6 +36,7 @@ const GROUPS: &[Group] = &[
     ("index", "the soname index of one suite, from its Contents", index),
     ("inspect", "inspect of a whole tree", inspect),
     ("patch", "the drop-in patchelf and xeno patch, beside patchelf 0.19.3", patch::run),
+    ("shim", "programs with one and with 81 libraries, through the loader shim and its images", shim::run),
 ];
 
 /// A figure, the bound it has to keep, and its unit.
