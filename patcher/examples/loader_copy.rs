@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let from = args.next().ok_or("give the path of an ld.so")?;
     let file = std::fs::read(from)?;
     let strings =
-        LoaderStrings { cache: "/.xeno/64.cache".into(), preload: Some("/.xeno/preload".into()), musl_path: "/.xeno/64.path".into() };
+        LoaderStrings { cache: "/.xeno/64.cache".into(), preload: Some("/.xeno/preload".into()), musl_path: "/.xeno/64.path".into(), directories: Vec::new() };
     let (copy, plan) = patcher::loader_copy(&file, &strings)?;
     print!("{plan}");
     if let Some(to) = args.next() {

@@ -56,6 +56,6 @@ pub use engine::{Options, plan, plan_with, undo};
 pub use error::{Error, Kind};
 pub use fixed::{Overwrite, interpreter, interpreter_room, overwrite};
 pub use ladder::Way;
-pub use loader::{LoaderFamily, LoaderStrings, loader_copy, loader_family};
+pub use loader::{LoaderFamily, LoaderStrings, libc_copy, loader_copy, loader_family};
 pub use plan::{ATOMIC, Copied, FileOffset, Phase, Plan, Rung, Write};
 pub use view::View;

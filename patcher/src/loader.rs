@@ -2,13 +2,15 @@
 //! built with: for glibc the path of its cache, its default directories and its preload file; for
 //! musl the path of its directory list. It needs no environment variable, so none can leak.
 //!
-//! The strings are found by structure, as every distribution builds in other paths.
+//! The strings are found by structure, as every distribution builds in other paths. What a C library itself
+//! looks for at such paths is moved in the same way ([`libc_copy`]).
 
 use crate::elf::Elf;
 use crate::error::{Error, Shown};
 use crate::fixed::replaced;
-use crate::plan::{Plan, Write};
+use crate::plan::{FileOffset, Plan, Write};
 use crate::text::{self, Text};
+use std::collections::BTreeMap;
 
 /// What the copy reads instead of what it was built with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,9 @@ pub struct LoaderStrings {
     pub preload: Option<String>,
     /// musl: the file that lists library directories, one a line or separated by colons.
     pub musl_path: String,
+    /// glibc: directories that are searched last and live, in place of those it was built with. Each has to
+    /// fit into one of them; slashes fill the rest. None leaves nothing to be searched.
+    pub directories: Vec<String>,
 }
 
 /// Whose program interpreter a file is.
@@ -102,10 +107,89 @@ fn glibc(file: &[u8], elf: &Elf, strings: &LoaderStrings) -> Result<Vec<Write>, 
     if directories.is_empty() {
         return Err(Error::Occurrences { what: "the default directories".into(), expected: 1, found: 0 });
     }
+    let live = live(&directories, &strings.directories)?;
     for directory in directories {
-        changes.push(replaced(directory, &nowhere(directory.bytes.len()), "default directory")?);
+        let new = live.get(directory.bytes).cloned().unwrap_or_else(|| nowhere(directory.bytes.len()));
+        changes.push(replaced(directory, &new, "default directory")?);
     }
     Ok(changes)
+}
+
+/// Which default directory each live one replaces. `elf/dl-usage.c` may hold the same directories once more;
+/// both are replaced alike.
+fn live<'a>(directories: &[Text<'a>], wanted: &[String]) -> Result<BTreeMap<&'a [u8], Vec<u8>>, Error> {
+    let mut slots: Vec<&[u8]> = Vec::new();
+    for directory in directories {
+        if !slots.contains(&directory.bytes) {
+            slots.push(directory.bytes);
+        }
+    }
+    let mut texts: Vec<Vec<u8>> = Vec::new();
+    for directory in wanted {
+        let mut text = path(directory)?.to_vec();
+        if text.last() != Some(&b'/') {
+            text.push(b'/');
+        }
+        texts.push(text);
+    }
+    // The longest first, each into the shortest that it fits into: so none takes the only place of another.
+    texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    let mut chosen = BTreeMap::new();
+    for mut text in texts {
+        let room = slots.iter().map(|slot| slot.len()).max().unwrap_or(0);
+        let fitting = slots.iter().enumerate().filter(|(_, slot)| slot.len() >= text.len());
+        let best = fitting.min_by_key(|(_, slot)| slot.len()).map(|(index, _)| index);
+        let best = best.ok_or_else(|| Error::DoesNotFit { what: Shown(&text).to_string(), needed: text.len(), room })?;
+        let slot = slots.remove(best);
+        text.resize(slot.len(), b'/');
+        chosen.insert(slot, text);
+    }
+    Ok(chosen)
+}
+
+/// The copy of a C library that looks for its data in other directories than those it was built with: every
+/// constant path in or below a directory `from` leads to `to` instead. A slash fills what `to` is shorter, as
+/// the lengths of some of these paths are compiled in elsewhere (glibc's `_nl_default_locale_path`).
+///
+/// # Errors
+/// [`Error::DoesNotFit`] if `to` is longer than `from`; [`Error::Occurrences`] if no path of the library leads
+/// to one of them; those of [`Elf::parse`].
+pub fn libc_copy(file: &[u8], moves: &[(String, String)]) -> Result<(Vec<u8>, Plan), Error> {
+    let elf = Elf::parse(file)?;
+    let mut changes = Vec::new();
+    for (from, to) in moves {
+        let (old, mut new) = (path(from)?, path(to)?.to_vec());
+        if new.len() > old.len() {
+            return Err(Error::DoesNotFit { what: Shown(old).to_string(), needed: new.len(), room: old.len() });
+        }
+        new.resize(old.len(), b'/');
+        let places = below(file, &elf, old)?;
+        if places.is_empty() {
+            return Err(Error::Occurrences { what: Shown(old).to_string(), expected: 1, found: 0 });
+        }
+        for place in places {
+            changes.push(replaced(place, &new, "directory of data")?);
+        }
+    }
+    let plan = Plan::in_place_only(file.len() as u64, &elf, changes)?;
+    let copy = plan.apply(file)?;
+    plan.verify(file, &copy)?;
+    Ok((copy, plan))
+}
+
+/// Every place in the constant segments where a path in or below `directory` begins; the directory's part.
+fn below<'a>(file: &'a [u8], elf: &Elf, directory: &[u8]) -> Result<Vec<Text<'a>>, Error> {
+    let mut found = BTreeMap::new();
+    for segment in elf.segments.iter().filter(|s| s.is_constant()) {
+        let (range, bytes) = segment.bytes(file)?;
+        for hit in memchr::memmem::find_iter(bytes, directory) {
+            let end = hit + directory.len();
+            if matches!(bytes.get(end), Some(0 | b'/')) {
+                found.insert(range.start + hit, bytes.get(hit..end).unwrap_or_default());
+            }
+        }
+    }
+    Ok(found.into_iter().map(|(offset, bytes)| Text { offset: FileOffset(offset as u64), bytes }).collect())
 }
 
 fn musl(file: &[u8], elf: &Elf, strings: &LoaderStrings) -> Result<Vec<Write>, Error> {
@@ -149,7 +233,7 @@ fn default_directories<'a>(file: &'a [u8], elf: &Elf) -> Result<Vec<Text<'a>>, E
     // The array is not aligned: printable bytes of something else may stand right before it.
     let from_slash = |t: Text<'a>| {
         let skipped = t.bytes.iter().position(|b| *b == b'/')?;
-        let offset = crate::plan::FileOffset(t.offset.0 + skipped as u64);
+        let offset = FileOffset(t.offset.0 + skipped as u64);
         Some(Text { offset, bytes: t.bytes.get(skipped..)? })
     };
     Ok(found.into_iter().filter_map(from_slash).filter(|t| is_library_directory(t.bytes)).collect())

@@ -15,7 +15,7 @@ use std::process::Command;
 use tiny::{LITTLE_64, SHAPES, elf, interp, load, writable};
 
 fn strings() -> LoaderStrings {
-    LoaderStrings { cache: "/.xeno/64.cache".into(), preload: Some("/.xeno/preload".into()), musl_path: "/.xeno/64.path".into() }
+    LoaderStrings { cache: "/.xeno/64.cache".into(), preload: Some("/.xeno/preload".into()), musl_path: "/.xeno/64.path".into(), directories: Vec::new() }
 }
 
 /// The changes without their offsets.
@@ -73,6 +73,44 @@ fn a_directory_keeps_its_length_and_leads_nowhere() {
         changes(&file)[..2],
         ["\"/lib64/\" -> \"/.x////\" (default directory)", "\"/usr/lib64/\" -> \"/.xeno/---/\" (default directory)",]
     );
+}
+
+#[test]
+fn live_directories_take_the_places_of_default_ones_that_are_long_enough() {
+    let table = b"/lib/x86_64-linux-gnu/\0/usr/lib/x86_64-linux-gnu/\0/lib/\0/usr/lib/\0\x16";
+    let rodata = [b"\0".as_slice(), table, table, b"\0/etc/ld.so.cache\0/etc/ld.so.preload\0"].concat();
+    let file = elf(LITTLE_64, &[load(&rodata)]);
+    let with = |directories: &[&str]| {
+        let directories = directories.iter().map(|d| (*d).to_owned()).collect();
+        loader_copy(&file, &LoaderStrings { directories, ..strings() })
+    };
+    let (_, plan) = with(&["/x/d0/", "/run/opengl-driver/lib"]).unwrap();
+    let lines: Vec<String> = plan.writes().iter().map(|write| write.to_string()).collect();
+    for row in [0, 4] {
+        assert!(lines[row].contains("-> \"/.xeno/--------------/\""), "{}", lines[row]);
+        assert!(lines[row + 1].contains("-> \"/run/opengl-driver/lib////\""), "{}", lines[row + 1]);
+        assert!(lines[row + 2].contains("-> \"/.x//\""), "{}", lines[row + 2]);
+        assert!(lines[row + 3].contains("-> \"/x/d0///\""), "{}", lines[row + 3]);
+    }
+    let too_long = with(&["/run/opengl-driver/lib", "/run/opengl-driver-32/lib", "/run/another"]).unwrap_err();
+    assert_eq!(too_long.kind(), Kind::DoesNotFit);
+    assert_eq!(with(&["relative"]).unwrap_err().kind(), Kind::BadEdit);
+}
+
+#[test]
+fn the_data_of_a_libc_is_looked_for_where_it_was_moved_to_and_every_length_stays() {
+    let rodata = b"\0/usr/lib/gnu/gconv\0/usr/lib/gnu/gconv/gconv-modules.cache\0/usr/lib/locale\0/usr/lib/locales\0";
+    let file = elf(LITTLE_64, &[load(rodata), writable(b"/usr/lib/locale\0")]);
+    let moves = |to: &str| [("/usr/lib/gnu/gconv".to_owned(), "/x/e0/".to_owned()), ("/usr/lib/locale".to_owned(), to.to_owned())];
+    let (copy, _) = patcher::libc_copy(&file, &moves("/x/e1")).unwrap();
+    let expected = b"\0/x/e0/////////////\0/x/e0//////////////gconv-modules.cache\0/x/e1//////////\0/usr/lib/locales\0";
+    let at = copy.windows(expected.len()).any(|window| window == expected);
+    assert!(at, "{}", copy.escape_ascii());
+    assert!(copy.ends_with(b"/usr/lib/locale\0"), "writable bytes stay");
+    assert_eq!(patcher::libc_copy(&file, &moves("/longer/than/it")).err(), None, "as long as it");
+    assert_eq!(patcher::libc_copy(&file, &moves("/longer/than/it/")).unwrap_err().kind(), Kind::DoesNotFit);
+    let absent = [("/no/such".to_owned(), "/x".to_owned())];
+    assert_eq!(patcher::libc_copy(&file, &absent).unwrap_err().kind(), Kind::Absent);
 }
 
 #[test]

@@ -182,6 +182,7 @@ fn ask(file: &[u8]) {
         cache: "/.xeno/64.cache".into(),
         preload: Some("/.xeno/preload".into()),
         musl_path: "/.xeno/64.path".into(),
+        directories: Vec::new(),
     };
     let _ = interpreter_room(file);
     for edit in [set_interpreter("/ld"), string("needle", "pin", 1)] {
