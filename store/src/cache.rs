@@ -97,6 +97,27 @@ impl Cache {
         Ok(path)
     }
 
+    /// Makes a directory of read-only files and symbolic links that is named by its content.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_tree(&self, kind: &str, name: &str, files: &[(&str, &[u8])], links: &[(&str, &Path)]) -> Result<PathBuf> {
+        let path = self.path(kind, name);
+        if !path.exists() {
+            let tree = TreeBuilder::new(&self.directory(kind)?)?;
+            for (file, bytes) in files {
+                let failed = |e| Error::io("write", &path.join(file), e);
+                tree.add_file(Path::new(file)).and_then(|mut out| out.write_all(bytes)).map_err(failed)?;
+                tree.set_mode(Path::new(file), 0o444).map_err(failed)?;
+            }
+            for (link, target) in links {
+                tree.add_link(Path::new(link), target).map_err(|e| Error::io("link", &path.join(link), e))?;
+            }
+            atomic::commit_trees(vec![(tree, path.clone())])?;
+        }
+        Ok(path)
+    }
+
     /// Removes an entry; it is no error if there is none.
     pub fn forget(&self, kind: &str, name: &str) {
         atomic::discard(&self.path(kind, name));

@@ -15,6 +15,7 @@ pub mod error;
 pub mod fetch;
 pub mod host;
 pub mod index;
+pub mod installed;
 pub mod lock;
 pub mod nar;
 pub mod openpgp;
