@@ -113,7 +113,8 @@ impl Plan {
             return None;
         }
         let mapped_end = if segment.file_size == 0 { start } else { up(file_end)? };
-        let tail = if end > file_end && segment.file_size > 0 { mapped_end.min(end) - file_end } else { 0 };
+        // To the end of the page, as the kernel does (`padzero`): glibc's loader takes its first memory from there.
+        let tail = if end > file_end && segment.file_size > 0 { mapped_end - file_end } else { 0 };
         // What is to be zero in a page of the file can only be made so where the page is written to.
         if tail > 0 && segment.flags & PF_W == 0 {
             return None;

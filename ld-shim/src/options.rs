@@ -35,19 +35,13 @@ pub fn read<'a>(words: impl Iterator<Item = &'a [u8]>) -> Invocation {
     found
 }
 
-/// The options of every glibc that take the next word. Patterns, as a table of slices would hold addresses,
+/// The options of every glibc that take the next word. One text, as a table of slices would hold addresses,
 /// which somebody would have to relocate.
+const WITH_VALUE: &[u8] =
+    b"--library-path --inhibit-rpath --audit --preload --argv0 --glibc-hwcaps-prepend --glibc-hwcaps-mask";
+
 fn takes_a_value(option: &[u8]) -> bool {
-    matches!(
-        option,
-        b"--library-path"
-            | b"--inhibit-rpath"
-            | b"--audit"
-            | b"--preload"
-            | b"--argv0"
-            | b"--glibc-hwcaps-prepend"
-            | b"--glibc-hwcaps-mask"
-    )
+    WITH_VALUE.split(|b| *b == b' ').any(|known| known == option)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! `cargo xtask dist`: what is shipped, in `target/dist`: the static `xeno`, a `config.toml`, man pages
-//! and completions.
+//! `cargo xtask dist`: what is shipped, in `target/dist`: the static `xeno` with the loader shims in it, the shims
+//! themselves, a `config.toml`, man pages and completions.
 //! Mirrors come from build variables; the source names none.
 
-use crate::process;
+use crate::{process, shims};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         bail!("build the static xeno: no target {STATIC}; try: rustup target add {STATIC}");
     }
     let directory = directory();
+    shims::build()?;
     let built = build(&["--target", STATIC], STATIC)?;
     place(&directory.join("xeno"), &fs::read(&built).with_context(|| format!("read {}", built.display()))?, true)?;
     let values = MIRRORS.iter().map(|(_, variable)| std::env::var(variable).ok()).collect::<Vec<_>>();
@@ -63,24 +64,32 @@ pub(crate) fn xeno() -> Result<PathBuf> {
         run(&[])?;
         return Ok(directory().join("xeno"));
     }
+    shims::build()?;
     build(&[], "")
 }
 
 /// Whether the toolchain can link the static program.
 pub(crate) fn static_target_installed() -> bool {
+    target_installed(STATIC)
+}
+
+/// Whether the toolchain has the standard library of a target.
+pub(crate) fn target_installed(target: &str) -> bool {
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args(["--print", "target-libdir", "--target", STATIC]).current_dir(crate::root());
+    rustc.args(["--print", "target-libdir", "--target", target]).current_dir(crate::root());
     process::output(&mut rustc).is_ok_and(|directory| Path::new(directory.trim()).is_dir())
 }
 
 fn build(arguments: &[&str], below: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What the build finds there becomes part of the program (launch/build.rs).
+    cargo.env("XENO_SHIMS", shims::directory());
     cargo.current_dir(crate::root()).args(["build", "--release", "--package", "xeno", "--bin", "xeno"]).args(arguments);
     process::run(&mut cargo)?;
     Ok(crate::target().join(below).join("release/xeno"))
 }
 
-fn place(path: &Path, bytes: &[u8], executable: bool) -> Result<()> {
+pub(crate) fn place(path: &Path, bytes: &[u8], executable: bool) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let directory = path.parent().context("a path without directory")?;
     fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;

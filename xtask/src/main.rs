@@ -13,6 +13,7 @@ mod fuzz;
 mod gate;
 mod patch;
 mod process;
+mod shims;
 mod shim;
 
 use anyhow::{Result, bail};

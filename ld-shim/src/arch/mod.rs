@@ -1,0 +1,12 @@
+//! What differs from processor to processor: the first instructions, the last ones, and a system call.
+
+#[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
+#[cfg_attr(target_arch = "x86", path = "x86.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
+#[cfg_attr(target_arch = "riscv64", path = "riscv64.rs")]
+mod this;
+
+pub(crate) use this::{MACHINE, call, jump};
+
+/// Bytes that stay free below the kernel's stack contents, into which they may be moved.
+pub(crate) const ROOM: usize = 128;

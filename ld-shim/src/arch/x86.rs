@@ -1,0 +1,70 @@
+//! i386: the three places where a register matters (System V i386 psABI, "Process Initialization"; syscall(2)).
+
+use core::arch::naked_asm;
+use ld_shim::elf::{Class, EM_386, Machine};
+
+/// Whom this shim's loaders load.
+pub(crate) const MACHINE: Machine = Machine { class: Class::Elf32, number: EM_386 };
+
+/// Where the kernel jumps to: the stack pointer is all there is.
+///
+/// # Safety
+/// Called by nobody but the kernel.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn _start() -> ! {
+    naked_asm!(
+        "xor ebp, ebp",        // the outermost frame has no caller
+        "mov eax, esp",        // argc, argv, envp, auxv lie from here upwards
+        "sub esp, {room}",     // they may be moved down a little, and must not meet our own frames
+        "and esp, -16",        // the alignment of every call,
+        "sub esp, 12",         // counted with its argument
+        "push eax",
+        "call {enter}",
+        "ud2",                 // it does not return
+        room = const super::ROOM,
+        enter = sym crate::enter,
+    )
+}
+
+/// Leaves this program for good, as the kernel would have entered the loader.
+///
+/// # Safety
+/// `entry` is code, `stack` holds argc, argv, envp, auxv.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn jump(entry: usize, stack: *mut usize) -> ! {
+    naked_asm!(
+        "mov eax, [esp + 4]",  // the entry
+        "mov esp, [esp + 8]",  // the stack as the kernel made it
+        "xor edx, edx",        // no function for atexit
+        "xor ebp, ebp",        // the outermost frame
+        "jmp eax",
+    )
+}
+
+/// A system call; the result is negative for an error.
+///
+/// # Safety
+/// As the call itself.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+    naked_asm!(
+        "push ebp",            // the caller's registers that the kernel takes arguments in
+        "push ebx",
+        "push esi",
+        "push edi",
+        "mov eax, [esp + 20]", // the number: behind four registers and the return address
+        "mov ebx, [esp + 24]",
+        "mov ecx, [esp + 28]",
+        "mov edx, [esp + 32]",
+        "mov esi, [esp + 36]",
+        "mov edi, [esp + 40]",
+        "mov ebp, [esp + 44]",
+        "int 0x80",            // the one entry that every processor and kernel has
+        "pop edi",
+        "pop esi",
+        "pop ebx",
+        "pop ebp",
+        "ret",
+    )
+}

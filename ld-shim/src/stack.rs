@@ -1,0 +1,164 @@
+//! What the kernel leaves on a new program's stack (System V ABI, "Process Initialization"): the count of
+//! arguments, the arguments, the environment, the auxiliary vector. Read and, where the loader must see
+//! something else, changed in place. Nobody else runs yet, so nobody else looks.
+
+use crate::memory;
+use core::slice;
+
+/// The auxiliary vector's names that matter here (getauxval(3)).
+pub(crate) mod aux {
+    pub(crate) const NULL: usize = 0;
+    pub(crate) const IGNORE: usize = 1;
+    pub(crate) const PHDR: usize = 3;
+    pub(crate) const PHNUM: usize = 5;
+    pub(crate) const PAGESZ: usize = 6;
+    pub(crate) const BASE: usize = 7;
+    pub(crate) const ENTRY: usize = 9;
+    pub(crate) const EUID: usize = 12;
+    pub(crate) const SECURE: usize = 23;
+    pub(crate) const EXECFN: usize = 31;
+}
+
+/// The words from the stack pointer upwards.
+pub(crate) struct Stack {
+    top: *mut usize,
+    arguments: usize,
+    variables: usize,
+    auxiliary: *mut [usize; 2],
+}
+
+/// A NUL-ended string of the kernel's.
+///
+/// # Safety
+/// It is one, and stays.
+unsafe fn text(start: usize) -> &'static [u8] {
+    let start = start as *const u8;
+    let mut length = 0;
+    // SAFETY: the string ends in a NUL.
+    unsafe {
+        while *start.add(length) != 0 {
+            length += 1;
+        }
+        slice::from_raw_parts(start, length)
+    }
+}
+
+impl Stack {
+    /// Reads a stack.
+    ///
+    /// # Safety
+    /// `top` is the stack pointer as the kernel set it for this process, and nobody has changed what is there.
+    pub(crate) unsafe fn at(top: *mut usize) -> Stack {
+        // SAFETY: the kernel wrote argc, argc pointers, a null, pointers up to a null, pairs up to AT_NULL.
+        unsafe {
+            let arguments = *top;
+            let environment = top.add(arguments + 2);
+            let mut variables = 0;
+            while *environment.add(variables) != 0 {
+                variables += 1;
+            }
+            Stack { top, arguments, variables, auxiliary: environment.add(variables + 1).cast() }
+        }
+    }
+
+    /// The stack pointer that the loader is entered with.
+    pub(crate) fn top(&self) -> *mut usize {
+        self.top
+    }
+
+    /// The arguments, the program's own name first.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = &'static [u8]> + '_ {
+        // SAFETY: argc pointers to strings follow argc.
+        (0..self.arguments).map(|index| unsafe { text(*self.top.add(1 + index)) })
+    }
+
+    /// The entries of the environment.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = &'static [u8]> + '_ {
+        // SAFETY: that many pointers to strings follow the arguments' null.
+        (0..self.variables).map(|index| unsafe { text(*self.top.add(self.arguments + 2 + index)) })
+    }
+
+    fn pair(&self, name: usize) -> Option<*mut [usize; 2]> {
+        let mut pair = self.auxiliary;
+        // SAFETY: the vector ends in AT_NULL.
+        unsafe {
+            while (*pair)[0] != aux::NULL {
+                if (*pair)[0] == name {
+                    return Some(pair);
+                }
+                pair = pair.add(1);
+            }
+        }
+        None
+    }
+
+    /// A value of the auxiliary vector.
+    pub(crate) fn auxiliary(&self, name: usize) -> Option<usize> {
+        // SAFETY: a pair of the vector.
+        self.pair(name).map(|pair| unsafe { (*pair)[1] })
+    }
+
+    /// Changes a value of the auxiliary vector that is there.
+    pub(crate) fn set_auxiliary(&mut self, name: usize, value: usize) {
+        if let Some(pair) = self.pair(name) {
+            // SAFETY: a pair of the vector, which lies on the writable stack.
+            unsafe { (*pair)[1] = value }
+        }
+    }
+
+    /// The program's path as it was given to execve(2).
+    pub(crate) fn path(&self) -> &'static [u8] {
+        match self.auxiliary(aux::EXECFN) {
+            // SAFETY: AT_EXECFN is a string above the vector.
+            Some(start) if start != 0 => unsafe { text(start) },
+            _ => self.arguments().next().unwrap_or(b"?"),
+        }
+    }
+
+    /// Moves the first `words` words down by two and puts `pair` behind them.
+    fn insert(&mut self, words: usize, pair: [usize; 2]) {
+        let top = self.top.wrapping_sub(2);
+        // SAFETY: `_start` left room below the stack, and the words are those that it consists of.
+        unsafe {
+            memory::copy(top.cast(), self.top.cast(), words * size_of::<usize>());
+            *top.add(words) = pair[0];
+            *top.add(words + 1) = pair[1];
+        }
+        self.top = top;
+    }
+
+    /// Adds two entries behind the environment, both of them `entry`: two, so that the stack stays aligned.
+    /// [`remove_variable`] takes them away again.
+    pub(crate) fn add_variable(&mut self, entry: *const u8) {
+        self.insert(self.arguments + 2 + self.variables, [entry as usize; 2]);
+        self.variables += 2;
+    }
+
+    /// Adds an option with its value behind the first argument.
+    pub(crate) fn add_option(&mut self, option: *const u8, value: *const u8) {
+        self.insert(2, [option as usize, value as usize]);
+        self.arguments += 2;
+        // SAFETY: the first word is argc.
+        unsafe { *self.top = self.arguments }
+    }
+}
+
+/// Takes away what [`Stack::add_variable`] added, and returns it: the environment ends where it ended, and what
+/// is left becomes an entry of the auxiliary vector that says "ignore me", for those who look for that vector
+/// behind the environment.
+///
+/// # Safety
+/// `environment` is one to which entries were added.
+pub(crate) unsafe fn remove_variable(environment: *mut usize) -> *const u8 {
+    // SAFETY: pointers up to a null, of which the last two are the added ones.
+    unsafe {
+        let mut end = environment;
+        while *end != 0 {
+            end = end.add(1);
+        }
+        let entry = *end.sub(1);
+        *end.sub(2) = 0;
+        *end.sub(1) = aux::IGNORE;
+        entry as *const u8
+    }
+}

@@ -1,0 +1,168 @@
+//! The one door to the kernel. Paths are bytes that end in a NUL; errors are errno values.
+
+use crate::arch;
+use core::mem::MaybeUninit;
+use linux_raw_sys::general as raw;
+
+/// `AT_FDCWD`, sign-extended.
+const CWD: usize = raw::AT_FDCWD as isize as usize;
+
+fn result(value: isize) -> Result<usize, i32> {
+    // The last page of addresses is where the kernel puts error numbers (syscall(2)).
+    if (-4095..0).contains(&value) { Err(value.unsigned_abs() as i32) } else { Ok(value as usize) }
+}
+
+/// An open file, closed when it is dropped.
+pub(crate) struct File(usize);
+
+/// What is asked about a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Status {
+    pub(crate) mode: u32,
+    pub(crate) owner: u32,
+    pub(crate) size: u64,
+}
+
+#[cfg(target_arch = "x86")]
+use raw::{__NR_fstat64 as FSTAT, __NR_mmap2 as MMAP, stat64 as Stat};
+#[cfg(not(target_arch = "x86"))]
+use raw::{__NR_fstat as FSTAT, __NR_mmap as MMAP, stat as Stat};
+
+/// `mmap2` counts in units of 4096 bytes whatever the page size, `mmap` in bytes.
+const OFFSET_UNIT: u64 = if cfg!(target_arch = "x86") { 4096 } else { 1 };
+
+/// Opens a file for reading. `path` ends in a NUL; never waits for a FIFO's other end.
+pub(crate) fn open(path: &[u8], follow: bool) -> Result<File, i32> {
+    if path.last() != Some(&0) {
+        return Err(linux_raw_sys::errno::EINVAL as i32);
+    }
+    let flags = raw::O_RDONLY | raw::O_CLOEXEC | raw::O_NONBLOCK | if follow { 0 } else { raw::O_NOFOLLOW };
+    // SAFETY: the path ends in a NUL and outlives the call.
+    result(unsafe { arch::call(raw::__NR_openat as usize, CWD, path.as_ptr() as usize, flags as usize, 0, 0, 0) }).map(File)
+}
+
+impl File {
+    /// fstat(2).
+    pub(crate) fn status(&self) -> Option<Status> {
+        let mut stat = MaybeUninit::<Stat>::zeroed();
+        // SAFETY: the kernel fills a structure of this size.
+        result(unsafe { arch::call(FSTAT as usize, self.0, stat.as_mut_ptr() as usize, 0, 0, 0, 0) }).ok()?;
+        // SAFETY: zeroed and then filled; every bit pattern is a value.
+        let stat = unsafe { stat.assume_init() };
+        Some(Status { mode: stat.st_mode as u32, owner: stat.st_uid as u32, size: stat.st_size as u64 })
+    }
+
+    /// Reads at an offset, as much as there is; a short read is a short file.
+    pub(crate) fn read_at<'b>(&self, into: &'b mut [MaybeUninit<u8>], offset: u64) -> Option<&'b [u8]> {
+        let (low, high) = if size_of::<usize>() == 4 { (offset as u32 as usize, (offset >> 32) as usize) } else { (offset as usize, 0) };
+        // SAFETY: the kernel writes at most `into.len()` bytes there.
+        let got = result(unsafe {
+            arch::call(raw::__NR_pread64 as usize, self.0, into.as_mut_ptr() as usize, into.len(), low, high, 0)
+        });
+        let filled = into.get(..got.ok()?)?;
+        // SAFETY: the kernel has written that many.
+        Some(unsafe { core::slice::from_raw_parts(filled.as_ptr().cast(), filled.len()) })
+    }
+
+    /// Maps a part of the file privately. With `at`, exactly there, over whatever is mapped.
+    ///
+    /// # Safety
+    /// With `at`, nothing that is used lies there.
+    pub(crate) unsafe fn map(&self, at: Option<usize>, length: usize, flags: Protection, offset: u64) -> Result<usize, i32> {
+        let fixed = if at.is_some() { raw::MAP_FIXED } else { 0 };
+        let how = raw::MAP_PRIVATE | fixed;
+        // SAFETY: the caller's.
+        let call = || unsafe {
+            arch::call(MMAP as usize, at.unwrap_or(0), length, flags.0 as usize, how as usize, self.0, (offset / OFFSET_UNIT) as usize)
+        };
+        result(call())
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: nothing is mapped by the descriptor itself.
+        let _ = unsafe { arch::call(raw::__NR_close as usize, self.0, 0, 0, 0, 0, 0) };
+    }
+}
+
+/// How memory may be used.
+#[derive(Clone, Copy)]
+pub(crate) struct Protection(u32);
+
+impl Protection {
+    /// Not at all.
+    pub(crate) const NONE: Protection = Protection(raw::PROT_NONE);
+    /// Read and written.
+    pub(crate) const WRITE: Protection = Protection(raw::PROT_READ | raw::PROT_WRITE);
+    /// Read.
+    pub(crate) const READ: Protection = Protection(raw::PROT_READ);
+
+    /// What a segment's `p_flags` ask for.
+    pub(crate) fn of_segment(flags: u32) -> Protection {
+        use ld_shim::elf::{PF_R, PF_W, PF_X};
+        let pick = |flag, protection| if flags & flag != 0 { protection } else { 0 };
+        Protection(pick(PF_R, raw::PROT_READ) | pick(PF_W, raw::PROT_WRITE) | pick(PF_X, raw::PROT_EXEC))
+    }
+}
+
+/// Maps zeros. With `at`, exactly there, over whatever is mapped.
+///
+/// # Safety
+/// With `at`, nothing that is used lies there.
+pub(crate) unsafe fn map_zeros(at: Option<usize>, length: usize, protection: Protection) -> Result<usize, i32> {
+    let fixed = if at.is_some() { raw::MAP_FIXED } else { 0 };
+    let how = raw::MAP_PRIVATE | raw::MAP_ANONYMOUS | fixed;
+    // SAFETY: the caller's.
+    result(unsafe { arch::call(MMAP as usize, at.unwrap_or(0), length, protection.0 as usize, how as usize, usize::MAX, 0) })
+}
+
+/// mprotect(2).
+///
+/// # Safety
+/// The pages stay usable for those who use them.
+pub(crate) unsafe fn protect(at: usize, length: usize, protection: Protection) -> bool {
+    // SAFETY: the caller's.
+    result(unsafe { arch::call(raw::__NR_mprotect as usize, at, length, protection.0 as usize, 0, 0, 0) }).is_ok()
+}
+
+/// The path of the running program, by the kernel; without a NUL.
+pub(crate) fn own_path(into: &mut [MaybeUninit<u8>]) -> Option<&[u8]> {
+    link(b"/proc/self/exe\0", into)
+}
+
+/// The path of an open file, by the kernel; without a NUL.
+pub(crate) fn path_of<'b>(file: &File, into: &'b mut [MaybeUninit<u8>]) -> Option<&'b [u8]> {
+    let mut path = *b"/proc/self/fd/0000000000\0";
+    let (mut number, mut at) = (file.0, path.len() - 1);
+    while number > 0 || at + 10 > path.len() - 1 {
+        at -= 1;
+        *path.get_mut(at)? = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    link(&path, into)
+}
+
+fn link<'b>(path: &[u8], into: &'b mut [MaybeUninit<u8>]) -> Option<&'b [u8]> {
+    let (path, room, most) = (path.as_ptr() as usize, into.as_mut_ptr() as usize, into.len());
+    // SAFETY: the path ends in a NUL; the kernel writes at most that many bytes.
+    let got = result(unsafe { arch::call(raw::__NR_readlinkat as usize, CWD, path, room, most, 0, 0) });
+    // A path that fills the room may be cut off.
+    let filled = into.get(..got.ok().filter(|n| *n < most)?)?;
+    // SAFETY: the kernel has written that many.
+    Some(unsafe { core::slice::from_raw_parts(filled.as_ptr().cast(), filled.len()) })
+}
+
+/// Says something on standard error; if that is closed, to nobody.
+pub(crate) fn say(text: &[u8]) {
+    // SAFETY: the kernel reads the text.
+    let _ = unsafe { arch::call(raw::__NR_write as usize, 2, text.as_ptr() as usize, text.len(), 0, 0, 0) };
+}
+
+/// Ends this process.
+pub(crate) fn exit(status: u8) -> ! {
+    loop {
+        // SAFETY: nothing follows.
+        let _ = unsafe { arch::call(raw::__NR_exit_group as usize, usize::from(status), 0, 0, 0, 0, 0) };
+    }
+}
