@@ -16,6 +16,7 @@ pub mod program;
 pub mod report;
 pub mod room;
 pub mod rung;
+pub mod shim;
 pub mod start;
 
 pub use error::{Error, Kind};

@@ -62,7 +62,7 @@ pub struct Materials {
     cache: Cache,
 }
 
-fn hex(parts: &[&[u8]]) -> String {
+pub(crate) fn hex(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
@@ -93,8 +93,12 @@ impl Materials {
         if self.cache.path("loader", &name).exists() {
             return Ok(self.cache.path("loader", &name));
         }
-        let strings =
-            LoaderStrings { cache: inside.libraries.clone(), preload: Some(inside.preload()), musl_path: inside.libraries.clone() };
+        let strings = LoaderStrings {
+            cache: inside.libraries.clone(),
+            preload: Some(inside.preload()),
+            musl_path: inside.libraries.clone(),
+            directories: Vec::new(),
+        };
         let (copy, _) =
             patcher::loader_copy(&bytes, &strings).map_err(|e| Error::own("copy the loader", loader.display().to_string(), e))?;
         self.cache.put("loader", &name, &copy, 0o555).map_err(own)
@@ -106,24 +110,8 @@ impl Materials {
     /// If it cannot be written, or the architecture's cache flags are not known.
     pub fn libraries(&self, resolution: &Resolution, libc: Libc) -> Result<PathBuf, Error> {
         let bytes = match libc {
-            Libc::Glibc => {
-                let answers = answers(resolution);
-                let entries: Vec<(&str, &[u8])> = answers.iter().map(|(name, path)| (name.as_str(), path.as_os_str().as_bytes())).collect();
-                ldcache::serialise(&entries, resolution.needs.arch).ok_or_else(|| {
-                    let cause = format!("the cache format of {} is not known", resolution.needs.arch);
-                    Error::new(
-                        Kind::Own,
-                        "write the library cache for",
-                        resolution.program.display().to_string(),
-                        cause,
-                        "use --strategy loader",
-                    )
-                })?
-            }
-            Libc::Musl => {
-                let directories = self.directories(resolution)?;
-                directories.iter().flat_map(|d| d.as_os_str().as_bytes().iter().copied().chain([b'\n'])).collect()
-            }
+            Libc::Glibc => cache_of(&answers(resolution), resolution.needs.arch)?,
+            Libc::Musl => list_of(&self.directories(resolution)?),
         };
         self.cache.put("libraries", &hex(&[&bytes]), &bytes, 0o444).map_err(own)
     }
@@ -135,7 +123,11 @@ impl Materials {
     /// # Errors
     /// If the directory of links cannot be written.
     pub fn directories(&self, resolution: &Resolution) -> Result<Vec<PathBuf>, Error> {
-        let answers = answers(resolution);
+        self.directories_of(&answers(resolution))
+    }
+
+    /// The same for any answers.
+    pub(crate) fn directories_of(&self, answers: &BTreeMap<String, PathBuf>) -> Result<Vec<PathBuf>, Error> {
         let mut directories: Vec<PathBuf> = Vec::new();
         for path in answers.values() {
             if let Some(d) = path.parent().filter(|d| listable(d) && !directories.iter().any(|known| known == d)) {
@@ -158,6 +150,34 @@ impl Materials {
             directories.insert(0, farm);
         }
         Ok(directories)
+    }
+
+    /// A copy of a C library that looks for its data at the second of each pair of directories, not at the first.
+    ///
+    /// # Errors
+    /// If it cannot be read or written, or names none of them.
+    pub(crate) fn libc(&self, libc: &Path, moves: &[(String, String)]) -> Result<PathBuf, Error> {
+        let bytes = Mapped::open(libc).map_err(|e| Error::io("read the C library", libc, e, ""))?;
+        let words: Vec<&[u8]> = moves.iter().flat_map(|(from, to)| [from.as_bytes(), to.as_bytes()]).collect();
+        let name = libc.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = format!("{}-{name}", hex(&[&[&bytes[..]], &words[..]].concat()));
+        if self.cache.path("libc", &name).exists() {
+            return Ok(self.cache.path("libc", &name));
+        }
+        let (copy, _) = patcher::libc_copy(&bytes, moves).map_err(|e| Error::own("copy the C library", libc.display().to_string(), e))?;
+        self.cache.put("libc", &name, &copy, 0o555).map_err(own)
+    }
+
+    /// A directory of files (name, content) and links (name, target) that is named by what it holds.
+    pub(crate) fn tree(&self, kind: &str, files: &[(&str, &[u8])], links: &[(&str, &Path)]) -> Result<PathBuf, Error> {
+        let mut key: Vec<&[u8]> = Vec::new();
+        for (name, content) in files {
+            key.extend([name.as_bytes(), content]);
+        }
+        for (name, target) in links {
+            key.extend([name.as_bytes(), target.as_os_str().as_bytes()]);
+        }
+        self.cache.put_tree(kind, &hex(&key), files, links).map_err(own)
     }
 
     /// A copy of an executable whose interpreter is the loader copy of a private root: the string of
@@ -205,14 +225,28 @@ fn listable(directory: &Path) -> bool {
     !directory.as_os_str().as_bytes().iter().any(|b| matches!(b, b':' | b'\n'))
 }
 
+/// Answers as glibc reads them.
+pub(crate) fn cache_of(answers: &BTreeMap<String, PathBuf>, arch: Arch) -> Result<Vec<u8>, Error> {
+    let entries: Vec<(&str, &[u8])> = answers.iter().map(|(name, path)| (name.as_str(), path.as_os_str().as_bytes())).collect();
+    ldcache::serialise(&entries, arch).ok_or_else(|| {
+        let cause = format!("the cache format of {arch} is not known");
+        Error::new(Kind::Own, "write", "a library cache", cause, "use --strategy loader")
+    })
+}
+
+/// Directories as musl reads them.
+pub(crate) fn list_of(directories: &[PathBuf]) -> Vec<u8> {
+    directories.iter().flat_map(|d| d.as_os_str().as_bytes().iter().copied().chain([b'\n'])).collect()
+}
+
 /// A failure of the cache says all there is to say.
-fn own(error: store::Error) -> Error {
+pub(crate) fn own(error: store::Error) -> Error {
     Error::own("prepare", "the start", error)
 }
 
 /// Which file each bare name gets, first come, first served. Files of the tree that nobody needs by
 /// name stay out: at home, too, they are found by path only.
-fn answers(resolution: &Resolution) -> BTreeMap<String, PathBuf> {
+pub(crate) fn answers(resolution: &Resolution) -> BTreeMap<String, PathBuf> {
     let mut out = BTreeMap::new();
     for library in resolution.libraries.iter().chain(&resolution.optional) {
         for name in library.aliases.iter().filter(|n| !n.contains('/') && !n.is_empty()) {

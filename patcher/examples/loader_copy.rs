@@ -13,8 +13,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
     let from = args.next().ok_or("give the path of an ld.so")?;
     let file = std::fs::read(from)?;
-    let strings =
-        LoaderStrings { cache: "/.xeno/64.cache".into(), preload: Some("/.xeno/preload".into()), musl_path: "/.xeno/64.path".into(), directories: Vec::new() };
+    let strings = LoaderStrings {
+        cache: "/.xeno/64.cache".into(),
+        preload: Some("/.xeno/preload".into()),
+        musl_path: "/.xeno/64.path".into(),
+        directories: Vec::new(),
+    };
     let (copy, plan) = patcher::loader_copy(&file, &strings)?;
     print!("{plan}");
     if let Some(to) = args.next() {

@@ -8,6 +8,9 @@ use crate::needs::{Kind, Libc};
 use crate::system::System;
 use std::path::{Path, PathBuf};
 
+/// What is added to the path of a loader that was kept when the shim took its place (`xeno shim install --force`).
+pub const SAVED: &str = ".xeno-saved";
+
 /// What lies at an interpreter's path.
 #[derive(Debug)]
 pub enum Interpreter {
@@ -54,14 +57,16 @@ pub fn interpreter_at(path: &Path, arch: Arch) -> Interpreter {
 }
 
 /// The loader this machine's own programs use, for an architecture and a C library: at the path the
-/// psABI gives it, or – where distributions keep it elsewhere – the one `/bin/sh` or `/usr/bin/env` names.
+/// psABI gives it, or – where distributions keep it elsewhere – the one `/bin/sh` or `/usr/bin/env` names, or
+/// what was kept of one of these when the shim took its place.
 pub fn system(arch: Arch, libc: Libc) -> Option<System> {
     let usual = match libc {
         Libc::Glibc => arch.glibc_loader().map(str::to_owned),
         Libc::Musl => arch.musl_loader(),
     };
     let named = ["/bin/sh", "/usr/bin/env"].iter().filter_map(|p| elf::load(Path::new(p)).ok()?.interpreter);
-    usual.into_iter().chain(named).find_map(|path| match interpreter_at(Path::new(&path), arch) {
+    let kept = |path: String| [format!("{path}{SAVED}"), path].into_iter().rev();
+    usual.into_iter().chain(named).flat_map(kept).find_map(|path| match interpreter_at(Path::new(&path), arch) {
         Interpreter::Loader(system) if system.libc == libc => Some(*system),
         _ => None,
     })

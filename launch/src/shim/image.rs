@@ -1,0 +1,335 @@
+//! Images as bytes (their layout is told in `ld_shim::image`): composed of what a loader is to find, and read
+//! back. Where they lie and who may write them is not decided here.
+
+use super::base::Base;
+use super::{arch_of, machine};
+use crate::error::{Error, Kind};
+use crate::materials;
+use ld_shim::image::{DIGESTS_MAX, EVERYBODY, RECORD, Record, SIZE_MAX, digest, machine_of};
+use ld_shim::key::Key;
+use ld_shim::load::{HEADERS_MAX, Plan};
+use patcher::{LoaderFamily, LoaderStrings};
+use resolver::arch::Arch;
+use resolver::ldcache;
+use resolver::map::Mapped;
+use resolver::needs::Libc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The smallest page: a loader's place in its image is a multiple of its segments' alignment, and at least of this.
+const PAGE: u64 = 4096;
+/// The largest alignment of a segment that is believed: pages of 64 KiB, and huge ones.
+const ALIGN_MAX: u64 = 2 << 20;
+
+/// What a loader is to find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finds {
+    /// glibc: each name's file.
+    Answers(BTreeMap<String, PathBuf>),
+    /// musl: where it looks, in this order.
+    Directories(Vec<PathBuf>),
+}
+
+/// Everything that an image is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Whom the loader loads.
+    pub arch: Arch,
+    /// The loader to be copied.
+    pub loader: PathBuf,
+    /// What it finds.
+    pub finds: Finds,
+    /// Directories that are searched last, by what they hold at that moment.
+    pub live: Vec<String>,
+    /// Whose image it is; [`EVERYBODY`] for all.
+    pub key: Key,
+}
+
+/// The image of `content` that lies at `path`; `nothing` is a path at which there is no file.
+///
+/// # Errors
+/// If the loader cannot be read or is of an unknown make, or a path does not fit into it.
+pub fn compose(content: &Content, path: &str, nothing: &str) -> Result<Vec<u8>, Error> {
+    let (loader, family) = loader_copy(content, path, nothing)?;
+    let subject = || content.loader.display().to_string();
+    let bad = |cause: String| Error::new(Kind::Own, "make an image with", subject(), cause, "");
+    let machine = machine(content.arch).ok_or_else(|| bad(format!("there is no shim for {}", content.arch)))?;
+    let mut out = match (&content.finds, family) {
+        (Finds::Answers(answers), LoaderFamily::Glibc) => materials::cache_of(answers, content.arch)?,
+        (Finds::Directories(directories), LoaderFamily::Musl) => {
+            let live = content.live.iter().map(PathBuf::from);
+            let mut list = materials::list_of(&directories.iter().cloned().chain(live).collect::<Vec<_>>());
+            list.push(0);
+            list
+        }
+        _ => return Err(bad("it is the other C library's loader".to_owned())),
+    };
+    let align = alignment(&loader).map_err(&bad)?;
+    pad(&mut out, align);
+    let place = out.len() as u64;
+    out.extend_from_slice(&loader);
+    // Only an image for everybody, whose loader finds nothing else, can tell what it does not find.
+    let digests: BTreeSet<u32> = match &content.finds {
+        Finds::Answers(answers) if content.key == EVERYBODY && content.live.is_empty() => {
+            answers.keys().map(|name| digest(name.as_bytes())).collect()
+        }
+        _ => BTreeSet::new(),
+    };
+    let told = u32::try_from(digests.len()).ok().filter(|count| *count > 0 && *count <= DIGESTS_MAX);
+    pad(&mut out, 4);
+    let digests_at = out.len() as u64;
+    if told.is_some() {
+        digests.iter().for_each(|digest| out.extend_from_slice(&digest.to_le_bytes()));
+    }
+    note(content, &mut out).map_err(&bad)?;
+    let headers = headers(&loader).map_err(&bad)?;
+    Plan::of(headers, machine, PAGE).map_err(|e| bad(String::from_utf8_lossy(&[b"it ", e.text()].concat()).into_owned()))?;
+    let digests = told.map_or((0, 0), |count| (digests_at, count));
+    let record = Record { machine, key: content.key, loader: place, digests, headers };
+    out.extend_from_slice(&record.to_bytes().ok_or_else(|| bad("its headers are too long".to_owned()))?);
+    if out.len() as u64 > SIZE_MAX {
+        return Err(bad(format!("the image would have more than {SIZE_MAX} bytes")));
+    }
+    Ok(out)
+}
+
+fn loader_copy(content: &Content, path: &str, nothing: &str) -> Result<(Vec<u8>, LoaderFamily), Error> {
+    let bytes = Mapped::open(&content.loader).map_err(|e| Error::io("read the loader", &content.loader, e, ""))?;
+    let fail = |e: patcher::Error| {
+        let remedy = match e.kind() {
+            patcher::Kind::DoesNotFit => "use a base directory with a shorter path (--into), or fewer --live directories",
+            _ => "",
+        };
+        Error::new(Kind::Own, "make an image with", content.loader.display().to_string(), e.to_string(), remedy)
+    };
+    let family = patcher::loader_family(&bytes).map_err(fail)?;
+    let strings = LoaderStrings {
+        cache: path.to_owned(),
+        preload: Some(nothing.to_owned()),
+        musl_path: path.to_owned(),
+        directories: content.live.clone(),
+    };
+    Ok((patcher::loader_copy(&bytes, &strings).map_err(fail)?.0, family))
+}
+
+/// What the shim does not read, right before the record: where the loader was copied from and the live
+/// directories, one a line, and the length of that text in four bytes. So an image tells by itself whether it
+/// is still what would be made today.
+fn note(content: &Content, out: &mut Vec<u8>) -> Result<(), String> {
+    let loader = content.loader.to_str().filter(|path| !path.contains('\n')).ok_or("its path is no text of one line")?;
+    let lines: Vec<&str> = std::iter::once(loader).chain(content.live.iter().map(String::as_str)).collect();
+    let text = lines.join("\n");
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(&u32::try_from(text.len()).map_err(|e| e.to_string())?.to_le_bytes());
+    Ok(())
+}
+
+/// The note of an image's bytes without their record.
+fn note_of(body: &[u8]) -> Option<(PathBuf, Vec<String>)> {
+    let (text, length) = body.split_at_checked(body.len().checked_sub(4)?)?;
+    let length = usize::try_from(u32::from_le_bytes(length.try_into().ok()?)).ok()?;
+    let text = std::str::from_utf8(text.get(text.len().checked_sub(length)?..)?).ok()?;
+    let mut lines = text.split('\n').map(str::to_owned);
+    Some((PathBuf::from(lines.next().filter(|path| path.starts_with('/'))?), lines.collect()))
+}
+
+fn pad(out: &mut Vec<u8>, align: u64) {
+    let length = (out.len() as u64).next_multiple_of(align);
+    out.resize(usize::try_from(length).unwrap_or(out.len()), 0);
+}
+
+/// The largest alignment of a segment.
+fn alignment(loader: &[u8]) -> Result<u64, String> {
+    let elf = patcher::Elf::parse(loader).map_err(|e| e.to_string())?;
+    let largest = elf.segments.iter().filter(|s| s.p_type == ld_shim::elf::PT_LOAD).map(|s| s.align).max().unwrap_or(0).max(PAGE);
+    if largest.is_power_of_two() && largest <= ALIGN_MAX {
+        return Ok(largest);
+    }
+    Err(format!("a segment is aligned to {largest:#x}"))
+}
+
+/// The ELF header and the program headers, and what stands between them.
+fn headers(loader: &[u8]) -> Result<&[u8], String> {
+    let elf = patcher::Elf::parse(loader).map_err(|e| e.to_string())?;
+    let table = u64::from(elf.header.segment_count) * u64::from(elf.header.segment_size);
+    let end = elf.header.segments_at.saturating_add(table);
+    usize::try_from(end)
+        .ok()
+        .filter(|end| *end <= HEADERS_MAX)
+        .and_then(|end| loader.get(..end))
+        .ok_or_else(|| format!("its headers end at {end:#x}, and an image has room for {HEADERS_MAX:#x}"))
+}
+
+/// An image as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// What it is made of.
+    pub content: Content,
+    /// Whose loader it has.
+    pub libc: Libc,
+    /// How many sonames are told by their digests.
+    pub digests: u32,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// How an image stands to the files it was made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fresh {
+    /// It would be made just so today.
+    Yes,
+    /// Not: what changed, as the rest of "… is out of date: ".
+    No(String),
+}
+
+impl Image {
+    /// Reads an image.
+    ///
+    /// # Errors
+    /// One sentence, as the rest of "… is no image: ".
+    pub fn parse(bytes: &[u8]) -> Result<Image, String> {
+        let cut = || "it is too short".to_owned();
+        let start = bytes.len().checked_sub(RECORD).ok_or_else(cut)?;
+        let (body, tail) = bytes.split_at_checked(start).ok_or_else(cut)?;
+        let machine = machine_of(tail).ok_or("it does not end as one, or is of another version of xeno")?;
+        let record = Record::parse(tail, bytes.len() as u64, machine).ok_or("its record contradicts itself")?;
+        let arch = arch_of(machine);
+        let copy = usize::try_from(record.loader).ok().and_then(|at| body.get(at..)).ok_or_else(cut)?;
+        if !copy.starts_with(record.headers) || Plan::of(record.headers, machine, PAGE).is_err() {
+            return Err("its loader is none".to_owned());
+        }
+        let (loader, live) = note_of(body).ok_or("it does not say whose loader it has")?;
+        let (libc, finds) = if bytes.starts_with(b"glibc-ld.so.cache") {
+            let entries = ldcache::parse(body, arch.endian).map_err(|e| e.to_string())?;
+            (Libc::Glibc, Finds::Answers(entries.into_iter().map(|e| (e.soname, PathBuf::from(e.path))).collect()))
+        } else {
+            let list = ld_shim::bytes::until_nul(body, body.len()).unwrap_or(&[]);
+            let list = std::str::from_utf8(list).map_err(|_| "its list of directories is no text")?;
+            let mut directories: Vec<PathBuf> = list.split(['\n', ':']).filter(|d| !d.is_empty()).map(PathBuf::from).collect();
+            directories.truncate(directories.len().saturating_sub(live.len()));
+            (Libc::Musl, Finds::Directories(directories))
+        };
+        let content = Content { arch, loader, finds, live, key: record.key };
+        Ok(Image { content, libc, digests: record.digests.1, size: bytes.len() as u64 })
+    }
+
+    /// Reads the image at a path.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn load(path: &Path) -> Result<Image, Error> {
+        let bytes = Mapped::open(path).map_err(|e| Error::io("read the image", path, e, "`xeno shim status` lists those there are"))?;
+        let bad = |cause| Error::new(Kind::Own, "read the image", path.display().to_string(), cause, "make it again with `xeno shim add`");
+        Image::parse(&bytes).map_err(bad)
+    }
+
+    /// Whether it serves every program.
+    pub fn is_for_everybody(&self) -> bool {
+        self.content.key == EVERYBODY
+    }
+
+    /// Whether the image that lies at `path` would be made the same of today's files.
+    pub fn fresh(&self, path: &Path, base: &Base) -> Fresh {
+        let stale = |text: String| Fresh::No(text);
+        let named: Vec<&Path> = match &self.content.finds {
+            Finds::Answers(answers) => answers.values().map(PathBuf::as_path).collect(),
+            Finds::Directories(directories) => directories.iter().map(PathBuf::as_path).collect(),
+        };
+        let lost = named.iter().filter(|path| !path.exists()).count();
+        if let Some(first) = named.iter().find(|path| !path.exists()) {
+            let more = if lost > 1 { format!(" (and {} more)", lost - 1) } else { String::new() };
+            return stale(format!("{} is gone{more}", first.display()));
+        }
+        let Some(text) = path.to_str() else { return stale("its path is no text".to_owned()) };
+        match (compose(&self.content, text, &base.nothing()), Mapped::open(path)) {
+            (Ok(today), Ok(bytes)) if today == bytes[..] => Fresh::Yes,
+            (Ok(_), Ok(_)) => stale(format!("{} is another one than it was made of", self.content.loader.display())),
+            (Err(e), _) => stale(e.to_string()),
+            (_, Err(e)) => stale(e.to_string()),
+        }
+    }
+}
+
+/// Whether a file may be followed by whoever starts a program, as the shim judges it.
+pub fn is_trusted(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let trust = ld_shim::image::Trust { user: Some(nix::unistd::geteuid().as_raw()) };
+    std::fs::symlink_metadata(path).is_ok_and(|meta| trust.in_file(meta.mode(), meta.uid()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resolver::machine;
+
+    fn content(finds: Finds, loader: PathBuf) -> Content {
+        Content { arch: Arch::host().unwrap(), loader, finds, live: Vec::new(), key: Key([7; 16]) }
+    }
+
+    /// This machine's glibc, if it has one.
+    fn glibc() -> Option<Content> {
+        let system = machine::system(Arch::host()?, Libc::Glibc)?;
+        let answers = [("libx.so.1", "/x/libx.so.1"), ("liby.so", "/y/other")];
+        Some(content(Finds::Answers(answers.map(|(n, p)| (n.to_owned(), PathBuf::from(p))).into()), system.loader))
+    }
+
+    #[test]
+    fn an_image_is_read_back_as_it_was_made() {
+        let Some(mut content) = glibc() else { return };
+        content.live = vec!["/x/e0/".to_owned()];
+        let bytes = compose(&content, "/x/14flfh", "/x/-").unwrap();
+        let image = Image::parse(&bytes).unwrap();
+        assert_eq!((&image.content, image.libc, image.digests, image.size), (&content, Libc::Glibc, 0, bytes.len() as u64));
+        let record = Record::parse(&bytes[bytes.len() - RECORD..], bytes.len() as u64, machine(Arch::host().unwrap()).unwrap());
+        assert_eq!(record.unwrap().loader % 4096, 0);
+        let copy = &bytes[usize::try_from(record.unwrap().loader).unwrap()..];
+        let holds = |text: &[u8]| copy.windows(text.len()).any(|window| window == text);
+        assert!(holds(b"\0/x/14flfh\0"), "its loader reads the image itself");
+        assert!(!holds(b"\0/etc/ld.so.cache\0"));
+    }
+
+    #[test]
+    fn an_image_for_everybody_tells_what_it_answers_unless_more_is_found_live() {
+        let Some(mut content) = glibc() else { return };
+        content.key = EVERYBODY;
+        let digests = |content: &Content| Image::parse(&compose(content, "/x/gnu64", "/x/-").unwrap()).unwrap().digests;
+        assert_eq!(digests(&content), 2);
+        let bytes = compose(&content, "/x/gnu64", "/x/-").unwrap();
+        let machine = machine(content.arch).unwrap();
+        let record = Record::parse(&bytes[bytes.len() - RECORD..], bytes.len() as u64, machine).unwrap();
+        let at = usize::try_from(record.digests.0).unwrap();
+        let mut expected = [digest(b"libx.so.1"), digest(b"liby.so")];
+        expected.sort_unstable();
+        assert_eq!(bytes[at..at + 8], expected.map(u32::to_le_bytes).concat());
+        content.live = vec!["/x/e0/".to_owned()];
+        assert_eq!(digests(&content), 0);
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_for_the_loader_is_refused_with_its_length() {
+        let Some(content) = glibc() else { return };
+        let error = compose(&content, "/a/path/that/is/much/too/long/for/it/x", "/x/-").unwrap_err().to_string();
+        assert!(error.contains("use a base directory with a shorter path (--into)"), "{error}");
+        assert!(error.contains("16"), "{error}");
+    }
+
+    #[test]
+    fn no_damage_to_an_image_makes_reading_it_fail_otherwise_than_by_saying_so() {
+        let Some(content) = glibc() else { return };
+        let whole = compose(&content, "/x/14flfh", "/x/-").unwrap();
+        assert!(Image::parse(&[]).is_err());
+        for cut in [1, 3, 4, 5, 100, 2047, 2048, 2049, 3000, whole.len() - 1] {
+            assert!(Image::parse(&whole[cut..][..whole.len() - cut - 1]).is_err(), "{cut}");
+        }
+        let mut state = 1u32;
+        for _ in 0..500 {
+            let mut bytes = whole.clone();
+            for _ in 0..4 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let at = bytes.len() - 1 - (state as usize >> 8) % 2200;
+                bytes[at] = (state >> 24) as u8;
+            }
+            let _ = Image::parse(&bytes);
+        }
+    }
+}
