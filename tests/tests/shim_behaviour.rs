@@ -233,14 +233,22 @@ fn constructors_see_the_environment_that_the_parent_gave() {
     });
 }
 
+/// `-z initfirst` means before everything else, so also before the function that takes the entry away.
 #[test]
-fn a_constructor_that_runs_first_of_all_sees_the_environment_that_the_parent_gave() {
-    everywhere_but_the_peer(LEAK, |lab| {
+fn only_a_constructor_that_asks_to_run_before_all_others_sees_the_loaders_entry_and_nobody_after_it() {
+    everywhere(|lab| {
         lab.library("a", "mark", &["-DEARLY", "-Wl,-z,initfirst"]);
+        lab.child();
         let program = lab.program("plain", &[]);
-        let said = lab.run(&program, USUAL, &["environ"]).fine();
-        assert_eq!(said.list("mark.envp"), filled(lab, USUAL));
+        let said = lab.run(&program, USUAL, &["environ", "exec", "{dir}/nat/child"]).fine();
+        let others = |list: Vec<&str>| {
+            list.into_iter().filter(|entry| !entry.starts_with("LD_LIBRARY_PATH=")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        if !lab.shim.peer {
+            assert_eq!(others(said.list("mark.envp")), filled(lab, USUAL));
+        }
         assert_eq!(said.list("main.environ"), filled(lab, USUAL));
+        assert_eq!(said.list("child.environ"), filled(lab, USUAL));
     });
 }
 
@@ -297,10 +305,10 @@ fn a_libc_that_reads_its_environment_late_finds_nothing_of_the_shims() {
 /// Flags of the linker that make the dynamic section, the start or the addresses of a program different.
 const MAKES: &[(&str, &[&str])] = &[
     ("no-pie", &["-no-pie", "-fno-pie"]),
-    ("no-spare", &["-Wl,--spare-dynamic-tags=0"]),
-    ("no-spare-no-pie", &["-no-pie", "-fno-pie", "-Wl,--spare-dynamic-tags=0"]),
+    ("no-spare", &["-Wl,--spare-dynamic-tags=1"]),
+    ("no-spare-no-pie", &["-no-pie", "-fno-pie", "-Wl,--spare-dynamic-tags=1"]),
     ("own-preinit", &["-DPREINIT"]),
-    ("own-preinit-no-spare", &["-DPREINIT", "-Wl,--spare-dynamic-tags=0"]),
+    ("own-preinit-no-spare", &["-DPREINIT", "-Wl,--spare-dynamic-tags=1"]),
     ("bind-now", &["-Wl,-z,now,-z,relro"]),
     ("lazy", &["-Wl,-z,lazy,-z,norelro"]),
     ("sysv-hash", &["-Wl,--hash-style=sysv"]),
@@ -326,9 +334,11 @@ fn make_holds(lab: &Lab, name: &str, flags: &[&str]) -> Said {
     said
 }
 
+const MAKES_OF_GOLD: &[(&str, &[&str])] = &[("gold", &["-fuse-ld=gold"])];
+
 fn makes() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
-    let lld = if xeno_tests::peer("ld.lld").is_some() { MAKES_OF_LLD } else { &[] };
-    MAKES.iter().chain(lld)
+    let of = |linker, makes| if xeno_tests::peer(linker).is_some() { makes } else { &[][..] };
+    MAKES.iter().chain(of("ld.lld", MAKES_OF_LLD)).chain(of("ld.gold", MAKES_OF_GOLD))
 }
 
 #[test]
@@ -357,7 +367,7 @@ fn constructors_of_programs_of_every_make_see_the_environment_that_the_parent_ga
 fn a_programs_own_preinit_functions_run_once_in_order_before_constructors_with_the_parents_environment() {
     everywhere_but_the_peer(LEAK, |lab| {
         lab.witness();
-        for spare in ["-Wl,--spare-dynamic-tags=5", "-Wl,--spare-dynamic-tags=0"] {
+        for spare in ["-Wl,--spare-dynamic-tags=5", "-Wl,--spare-dynamic-tags=1"] {
             let program = lab.program("preinit", &["-DPREINIT", RUNPATH, spare]);
             let said = lab.run(&program, USUAL, &["environ"]).fine();
             let order = ["preinit.one", "preinit.two", "mark.envp", "mark.environ", "mark.argv", "main.environ"];

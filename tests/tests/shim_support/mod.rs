@@ -5,7 +5,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, Permissions};
 use std::hash::{Hash, Hasher};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -92,7 +92,9 @@ impl Lab {
     pub fn new(shim: &Shim) -> Lab {
         let dir = tempfile::Builder::new().prefix("xs").rand_bytes(4).tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let launch = compiled("launch", &["launch.c"], &[], &[]);
+        // Every user has to reach it.
+        let launch = dir.path().join("launch");
+        copy(&compiled("launch", &["launch.c"], &[], &[]), &launch);
         let native = resolver::elf::load(&launch).unwrap().interpreter.unwrap();
         let lab = Lab { dir, shim: shim.clone(), native: PathBuf::from(native), launch };
         let loader = with_base(&fs::read(&shim.file).unwrap(), &format!("{}/none/", lab.path("").display()));
@@ -183,6 +185,23 @@ impl Lab {
         }
         command.arg(program).args(argv.iter().map(|word| self.fill(word)));
         command
+    }
+
+    /// What an attacker owns, in `evil`: something shaped as a loader, a library to be preloaded, and a libmark.so.1.
+    pub fn evil(&self) {
+        self.library("evil", "mark", &[]);
+        self.library("evil", "evil", &[]);
+        self.bare_loader("evil/attacker", &[]);
+        for path in fs::read_dir(self.path("evil")).unwrap().map(|entry| entry.unwrap().path()).chain([self.path("evil")]) {
+            chown(path, Some(USER), Some(USER)).unwrap();
+        }
+    }
+
+    /// Something shaped as a loader that says that it ran, if its segments are in memory as they should be.
+    pub fn bare_loader(&self, name: &str, flags: &[&str]) -> PathBuf {
+        let flags: Vec<&str> = ["-nostdlib", "-static-pie", "-fPIE"].into_iter().chain(flags.iter().copied()).collect();
+        copy(&compiled("attacker", &["attacker.c"], &flags, &[]), &self.path(name));
+        self.path(name)
     }
 
     /// What the program said, started with these entries and words after its own name.
@@ -364,4 +383,12 @@ pub fn compiled(name: &str, sources: &[&str], flags: &[&str], with: &[&Path]) ->
 pub fn as_user(mut command: Command) -> Command {
     command.uid(USER).gid(USER);
     command
+}
+
+/// A command as the last words of another one.
+pub fn behind(first: &[&str], command: &Command) -> Command {
+    let mut whole = Command::new(first[0]);
+    whole.args(&first[1..]).arg(command.get_program()).args(command.get_args()).env_clear().stdin(Stdio::null());
+    whole.current_dir(command.get_current_dir().unwrap());
+    whole
 }
