@@ -13,8 +13,8 @@ mod fuzz;
 mod gate;
 mod patch;
 mod process;
-mod shims;
 mod shim;
+mod shims;
 
 use anyhow::{Result, bail};
 use std::path::PathBuf;
