@@ -82,6 +82,8 @@ pub fn as_root(laws: impl FnOnce()) {
 /// A directory with a shim at `loader`, the machine's own loader at `native` (a link) and at `second` (a copy).
 pub struct Lab {
     dir: tempfile::TempDir,
+    /// Where its shim looks for images.
+    base: Option<tempfile::TempDir>,
     pub shim: Shim,
     native: PathBuf,
     launch: PathBuf,
@@ -90,14 +92,27 @@ pub struct Lab {
 impl Lab {
     /// A lab whose shim looks for images where there are none.
     pub fn new(shim: &Shim) -> Lab {
+        Lab::at(shim, None)
+    }
+
+    /// A lab whose shim looks for images in [`Lab::base`], which is empty.
+    pub fn with_images(shim: &Shim) -> Lab {
+        // An image's path has at most 16 bytes.
+        let base = tempfile::Builder::new().prefix("x").rand_bytes(3).tempdir_in("/tmp").unwrap();
+        fs::set_permissions(base.path(), Permissions::from_mode(0o755)).unwrap();
+        Lab::at(shim, Some(base))
+    }
+
+    fn at(shim: &Shim, base: Option<tempfile::TempDir>) -> Lab {
         let dir = tempfile::Builder::new().prefix("xs").rand_bytes(4).tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         // Every user has to reach it.
         let launch = dir.path().join("launch");
         copy(&compiled("launch", &["launch.c"], &[], &[]), &launch);
         let native = resolver::elf::load(&launch).unwrap().interpreter.unwrap();
-        let lab = Lab { dir, shim: shim.clone(), native: PathBuf::from(native), launch };
-        let loader = with_base(&fs::read(&shim.file).unwrap(), &format!("{}/none/", lab.path("").display()));
+        let lab = Lab { dir, base, shim: shim.clone(), native: PathBuf::from(native), launch };
+        let images = lab.base.as_ref().map_or_else(|| lab.path("none"), |base| base.path().to_owned());
+        let loader = with_base(&fs::read(&shim.file).unwrap(), &format!("{}/", images.display()));
         lab.file("loader", &loader);
         copy(&lab.native, &lab.path("second"));
         symlink(&lab.native, lab.path("native")).unwrap();
@@ -108,6 +123,11 @@ impl Lab {
     pub fn path(&self, name: &str) -> PathBuf {
         let dir = self.dir.path();
         if name.is_empty() { dir.to_owned() } else { dir.join(name) }
+    }
+
+    /// Where its shim looks for images.
+    pub fn base(&self) -> &Path {
+        self.base.as_ref().unwrap().path()
     }
 
     /// The text with `{dir}` and `{real}`, the machine's own loader, filled in.
@@ -380,8 +400,13 @@ pub fn compiled(name: &str, sources: &[&str], flags: &[&str], with: &[&Path]) ->
 }
 
 /// A command as an ordinary user.
-pub fn as_user(mut command: Command) -> Command {
-    command.uid(USER).gid(USER);
+pub fn as_user(command: Command) -> Command {
+    as_uid(USER, command)
+}
+
+/// A command as some ordinary user.
+pub fn as_uid(uid: u32, mut command: Command) -> Command {
+    command.uid(uid).gid(uid);
     command
 }
 
