@@ -2,21 +2,25 @@
 //! is little-endian. Outside of the bytes there is nothing, not even zero.
 
 /// Two bytes at an offset.
+#[inline(always)]
 pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
 }
 
 /// Four bytes at an offset.
+#[inline(always)]
 pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 /// Eight bytes at an offset.
+#[inline(always)]
 pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
 /// What stands before the first NUL among the first `most` bytes; `None` if there is none.
+#[inline(never)]
 pub fn until_nul(bytes: &[u8], most: usize) -> Option<&[u8]> {
     let bytes = bytes.get(..most.min(bytes.len()))?;
     let end = bytes.iter().position(|b| *b == 0)?;
@@ -24,6 +28,7 @@ pub fn until_nul(bytes: &[u8], most: usize) -> Option<&[u8]> {
 }
 
 /// The value of `NAME=value`, if the entry has that name.
+#[inline(never)]
 pub fn value<'a>(entry: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     entry.strip_prefix(name)?.strip_prefix(b"=")
 }

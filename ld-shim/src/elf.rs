@@ -66,6 +66,10 @@ pub enum Refusal {
     BadSegments,
     /// A segment is to be written and executed.
     WritableCode,
+    /// Its entry is no code of its own.
+    NoEntry,
+    /// No segment is to be written, which a loader has to do to itself.
+    NothingWritten,
 }
 
 impl Refusal {
@@ -79,6 +83,8 @@ impl Refusal {
             Refusal::NoDynamic => b"has no dynamic section, so it is no loader",
             Refusal::BadSegments => b"has segments that no loader has",
             Refusal::WritableCode => b"has a segment that is both written and executed",
+            Refusal::NoEntry => b"has no entry, so it is a library and no loader",
+            Refusal::NothingWritten => b"has nothing to write to, so it is no loader",
         }
     }
 }
@@ -113,11 +119,12 @@ impl Class {
         2 * self.word()
     }
 
-    /// An address-sized number at an offset.
-    pub fn word_at(self, bytes: &[u8], at: usize) -> Option<u64> {
+    /// An address-sized number at an offset. Our own word is as long as that, or longer.
+    #[inline(always)]
+    pub fn word_at(self, bytes: &[u8], at: usize) -> Option<usize> {
         match self {
-            Class::Elf32 => u32_at(bytes, at).map(u64::from),
-            Class::Elf64 => u64_at(bytes, at),
+            Class::Elf32 => u32_at(bytes, at).map(|word| word as usize),
+            Class::Elf64 => u64_at(bytes, at).and_then(|word| usize::try_from(word).ok()),
         }
     }
 }
@@ -128,9 +135,9 @@ pub struct Header {
     /// `e_type`.
     pub kind: u16,
     /// `e_entry`.
-    pub entry: u64,
+    pub entry: usize,
     /// `e_phoff`: from the start of the file, bytes.
-    pub table: u64,
+    pub table: usize,
     /// `e_phnum`.
     pub segments: u16,
 }
@@ -141,13 +148,13 @@ impl Header {
     /// # Errors
     /// [`Refusal::NotElf`], [`Refusal::OtherMachine`].
     pub fn parse(bytes: &[u8], machine: Machine) -> Result<Header, Refusal> {
-        let identification = bytes.get(..16).filter(|id| id.starts_with(b"\x7fELF")).ok_or(Refusal::NotElf)?;
+        let bytes = bytes.get(..machine.class.header_size()).filter(|head| head.starts_with(b"\x7fELF")).ok_or(Refusal::NotElf)?;
         let class = match machine.class {
             Class::Elf32 => 1,
             Class::Elf64 => 2,
         };
         // EI_CLASS, EI_DATA (1: little-endian), EI_VERSION.
-        if identification.get(4..7) != Some(&[class, 1, 1]) {
+        if bytes.get(4..7) != Some(&[class, 1, 1]) {
             return Err(Refusal::OtherMachine);
         }
         let read = || {
@@ -183,23 +190,22 @@ pub struct Segment {
     /// `p_flags`.
     pub flags: u32,
     /// `p_offset`, bytes.
-    pub offset: u64,
+    pub offset: usize,
     /// `p_vaddr`.
-    pub address: u64,
+    pub address: usize,
     /// `p_filesz`, bytes.
-    pub file_size: u64,
+    pub file_size: usize,
     /// `p_memsz`, bytes.
-    pub memory_size: u64,
+    pub memory_size: usize,
     /// `p_align`, bytes.
-    pub align: u64,
+    pub align: usize,
 }
 
 impl Segment {
-    /// The header at `index` of a table.
-    pub fn at(table: &[u8], index: usize, class: Class) -> Option<Segment> {
-        let size = class.segment_size();
-        let start = index.checked_mul(size)?;
-        let bytes = table.get(start..start.checked_add(size)?)?;
+    /// Reads one entry of a table.
+    #[inline(never)]
+    fn parse(bytes: &[u8], class: Class) -> Option<Segment> {
+        let bytes = bytes.get(..class.segment_size())?;
         let word = |at| class.word_at(bytes, at);
         Some(match class {
             Class::Elf64 => Segment {
@@ -225,7 +231,7 @@ impl Segment {
 
     /// What stands at a link-time address in the part of this segment that comes from the file: the bytes
     /// from there to its end, as (distance from the segment's start, length).
-    pub fn reach(&self, address: u64) -> Option<(u64, u64)> {
+    pub fn reach(&self, address: usize) -> Option<(usize, usize)> {
         let distance = address.checked_sub(self.address)?;
         let rest = self.file_size.checked_sub(distance)?;
         (rest > 0).then_some((distance, rest))
@@ -234,7 +240,19 @@ impl Segment {
 
 /// All headers of a table.
 pub fn segments(table: &[u8], class: Class) -> impl Iterator<Item = Segment> + '_ {
-    (0..table.len() / class.segment_size()).filter_map(move |index| Segment::at(table, index, class))
+    table.chunks_exact(class.segment_size()).filter_map(move |entry| Segment::parse(entry, class))
+}
+
+/// The first header of a kind.
+#[inline(never)]
+pub fn of_kind(table: &[u8], class: Class, kind: u32) -> Option<Segment> {
+    segments(table, class).find(|segment| segment.kind == kind)
+}
+
+/// The loadable segment whose file part holds a link-time address.
+#[inline(never)]
+pub fn loaded_at(table: &[u8], class: Class, address: usize) -> Option<Segment> {
+    segments(table, class).find(|segment| segment.kind == PT_LOAD && segment.reach(address).is_some())
 }
 
 #[cfg(test)]
@@ -253,8 +271,7 @@ mod tests {
         let other = Machine { class: Class::Elf32, number: EM_386 };
         assert_eq!(Header::parse(&own, other), Err(Refusal::OtherMachine));
         assert_eq!(Header::parse(b"#!/bin/sh\nexit 1\n", AMD64), Err(Refusal::NotElf));
-        // e_phnum, the last field that is read, ends at 58.
-        for end in 0..58 {
+        for end in 0..64 {
             assert!(Header::parse(&own[..end], AMD64).is_err(), "{end}");
         }
     }

@@ -3,18 +3,14 @@
 //! ends the start: whoever put it there meant something else.
 
 use crate::arch::MACHINE;
-use crate::place::Program;
 use crate::sys::{self, File};
 use crate::{Setting, fail, say};
-use core::mem::MaybeUninit;
 use ld_shim::base::{Marked, USERS};
-use ld_shim::bytes::until_nul;
-use ld_shim::elf::{Class, Refusal};
+use ld_shim::elf::Class;
 use ld_shim::image::{EVERYBODY, RECORD, Record};
 use ld_shim::key::{Key, system_name};
 use ld_shim::line::Line;
 use ld_shim::load::{HEADERS_MAX, Plan};
-use ld_shim::needs::Needs;
 use ld_shim::variables::{DEFAULT_LOADER, Level};
 use linux_raw_sys::errno::{ELOOP, ENOENT, ENOTDIR};
 
@@ -25,34 +21,54 @@ static BASE: Marked = Marked::new();
 pub(crate) struct Subject<'m> {
     /// As people call it.
     pub(crate) name: &'m [u8],
-    /// Where it lies.
-    pub(crate) directory: Option<&'m [u8]>,
-    /// What it needs; `None` of what is no program.
-    pub(crate) needs: Option<&'m Needs<'m, Program<'m>>>,
-}
-
-impl Subject<'_> {
-    /// Whether it was linked against musl: by its interpreter's name, as everybody does.
-    pub(crate) fn is_musl(&self) -> bool {
-        self.needs.is_some_and(|needs| needs.interpreter.windows(7).any(|part| part == b"ld-musl"))
-    }
+    /// `None` of what is no program, or lies nowhere.
+    pub(crate) key: Option<Key>,
+    /// Whether it was linked against musl.
+    pub(crate) musl: bool,
 }
 
 /// A loader that may be mapped.
 pub(crate) struct Loader {
     pub(crate) file: File,
     /// Where in the file it begins, bytes.
-    pub(crate) offset: u64,
-    pub(crate) plan: Plan,
+    pub(crate) offset: usize,
+    /// Where its headers were put in [`Headers`]: start and length.
+    headers: (usize, usize),
     /// Whether it has to search nix-ld's directories: it knows no others.
     pub(crate) searches: bool,
 }
 
-/// What became of one place.
+/// Where a loader may come from, in the order in which they are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The program's own image.
+    Own,
+    /// The image that its user made for it.
+    User,
+    /// The file that NIX_LD names.
+    Named,
+    /// The image for everybody.
+    System,
+    /// nix-ld's own.
+    Default,
+}
+
+/// What became of one source.
 enum Look {
     Found(Loader),
     Absent,
     Refused(&'static [u8]),
+}
+
+/// What was read of a loader's file: an image's record, or the loader's own first bytes.
+pub(crate) type Headers = [u8; RECORD];
+
+impl Loader {
+    /// Where its segments go; they were looked at before it was chosen.
+    pub(crate) fn plan<'h>(&self, headers: &'h Headers, page: usize) -> Option<Plan<'h>> {
+        let (start, length) = self.headers;
+        Plan::of(headers.get(start..)?.get(..length)?, MACHINE, page).ok()
+    }
 }
 
 /// A path of ours: base directory, subdirectory, name, NUL.
@@ -89,128 +105,109 @@ impl Path {
 
 /// The loader for a program, or the end.
 #[inline(never)]
-pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting) -> Loader {
-    let name = subject.name;
-    let key = subject.needs.zip(subject.directory).and_then(|(needs, directory)| needs.key(directory));
-    let own = key.map(|key| Path::of([b"", &key.name()]));
-    if let (Some(path), Some(key)) = (&own, key) {
-        match image(path, key, setting, name) {
-            Look::Found(loader) => return loader,
-            Look::Absent => {}
-            Look::Refused(why) => refuse(name, path.text(), why),
-        }
-        if !setting.secure && setting.user != 0 {
-            // What somebody else has put there is no reason to fail: anybody may write there.
-            if let Look::Found(loader) = image(&Path::of([USERS.as_bytes(), &key.user_name(setting.user)]), key, setting, name) {
-                return loader;
-            }
-        }
-    }
-    if let Some(path) = setting.variables.loader {
-        // The variable's text is a whole entry of the environment: its NUL follows.
+pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting, headers: &mut Headers) -> Loader {
+    let own = subject.key.map(|key| Path::of([b"", &key.name()]));
+    let user = subject.key.filter(|_| !setting.secure && setting.user != 0);
+    let user = user.map(|key| Path::of([USERS.as_bytes(), &key.user_name(setting.user)]));
+    let system = Path::of([b"", system_name(MACHINE.class == Class::Elf64, subject.musl)]);
+    let named = setting.variables.loader.map(|value| {
         // SAFETY: entries of the environment end in a NUL, and the value is the end of one.
-        let with_nul = unsafe { core::slice::from_raw_parts(path.as_ptr(), path.len() + 1) };
-        match plain(with_nul, setting, false) {
-            Look::Found(loader) => {
-                say(setting, name, b"the loader that NIX_LD names");
-                return loader;
+        unsafe { core::slice::from_raw_parts(value.as_ptr(), value.len() + 1) }
+    });
+    let mut source = Source::Own;
+    loop {
+        let (path, next) = match source {
+            Source::Own => (own.as_ref().map(Path::with_nul), Source::User),
+            Source::User => (user.as_ref().map(Path::with_nul), Source::Named),
+            Source::Named => (named, Source::System),
+            Source::System => (Some(system.with_nul()), Source::Default),
+            Source::Default => (Some(DEFAULT_LOADER), Source::Own),
+        };
+        if let Some(path) = path {
+            let shown = path.get(..path.len() - 1).unwrap_or(path);
+            say(setting, Level::Debug, subject.name, b": look for ", shown);
+            match look(path, source, subject.key, setting, headers) {
+                Look::Found(loader) => {
+                    say(setting, Level::Info, subject.name, b": its loader is that of ", shown);
+                    return loader;
+                }
+                // In the users' directory anybody may put anything: no reason to fail.
+                Look::Refused(why) if source != Source::User => refuse(subject.name, shown, why),
+                Look::Absent if source == Source::Named => refuse(subject.name, shown, b"does not exist, although NIX_LD names it"),
+                _ => {}
             }
-            Look::Absent => refuse(name, path, b"does not exist, although NIX_LD names it"),
-            Look::Refused(why) => refuse(name, path, why),
         }
-    }
-    let system = Path::of([b"", system_name(MACHINE.class == Class::Elf64, subject.is_musl())]);
-    match image(&system, EVERYBODY, setting, name) {
-        Look::Found(loader) => return loader,
-        Look::Absent => {}
-        Look::Refused(why) => refuse(name, system.text(), why),
-    }
-    match plain(DEFAULT_LOADER, setting, true) {
-        Look::Found(loader) => loader,
-        Look::Absent => nothing(subject, own.as_ref(), &system),
-        Look::Refused(why) => refuse(name, until_nul(DEFAULT_LOADER, 64).unwrap_or(b""), why),
+        if source == Source::Default {
+            nothing(subject, own.as_ref(), &system);
+        }
+        source = next;
     }
 }
 
-/// Looks for the image of a program, or of everybody.
+/// Looks at one source: a file that is an image, or one that is a loader itself.
 #[inline(never)]
-fn image(path: &Path, key: Key, setting: &Setting, name: &[u8]) -> Look {
-    if setting.variables.level >= Level::Debug {
-        sys::say(Line::new().name(name).say(b": look for ").name(path.text()).end());
-    }
-    let file = match sys::open(path.with_nul(), false) {
+fn look(path: &[u8], source: Source, key: Option<Key>, setting: &Setting, room: &mut Headers) -> Look {
+    let plain = matches!(source, Source::Named | Source::Default);
+    let file = match sys::open(path, plain) {
         Ok(file) => file,
-        Err(errno) => return not_opened(errno),
+        Err(errno) => {
+            return match errno as u32 {
+                ENOENT | ENOTDIR => Look::Absent,
+                ELOOP => Look::Refused(b"is a symbolic link"),
+                _ => Look::Refused(b"cannot be opened"),
+            };
+        }
     };
     let Some(status) = file.status() else { return Look::Refused(b"cannot be asked about") };
-    if !setting.trust.in_file(status.mode, status.owner) {
-        return Look::Refused(b"is not a file that only root or oneself can write to");
+    // What the caller names is the caller's own risk; it only has to be a file.
+    let trusted = if source == Source::Named { status.is_regular() } else { setting.trust.in_file(status.mode, status.owner) };
+    if !trusted {
+        return Look::Refused(b"is not a regular file that only root, or oneself, can write to");
     }
-    let mut room = [MaybeUninit::uninit(); RECORD];
-    let bytes = status.size.checked_sub(RECORD as u64).and_then(|offset| file.read_at(&mut room, offset));
-    let Some(record) = bytes.and_then(|bytes| Record::parse(bytes, status.size, MACHINE)) else {
-        return Look::Refused(b"is no image, or one of another version or machine");
+    let start = if plain { Some(0) } else { status.size.checked_sub(RECORD) };
+    let length = start.map_or(0, |start| file.read_at(room, start));
+    let bytes = room.get(..length).unwrap_or(&[]);
+    let (offset, headers) = if plain {
+        (0, (0, length))
+    } else {
+        let Some(record) = Record::parse(bytes, status.size as u64, MACHINE) else {
+            return Look::Refused(b"is no image, or one of another version or machine");
+        };
+        // Another program's key that begins alike.
+        if record.key != key.filter(|_| source != Source::System).unwrap_or(EVERYBODY) {
+            return Look::Absent;
+        }
+        (record.loader as usize, (RECORD - HEADERS_MAX, record.headers.len()))
     };
-    // Another program's key that begins alike.
-    if record.key != key {
-        return Look::Absent;
-    }
-    let (offset, searches) = (record.loader, false);
-    match Plan::of(record.headers, MACHINE, setting.page as u64) {
-        Ok(plan) if fits(&plan, offset, status.size) => Look::Found(Loader { file, offset, plan, searches }),
-        Ok(_) => Look::Refused(Refusal::BadSegments.text()),
-        Err(refusal) => Look::Refused(refusal.text()),
-    }
-}
-
-/// A loader that is a file of its own.
-#[inline(never)]
-fn plain(path: &[u8], setting: &Setting, default: bool) -> Look {
-    let file = match sys::open(path, true) {
-        Ok(file) => file,
-        Err(errno) => return not_opened(errno),
-    };
-    let Some(status) = file.status() else { return Look::Refused(b"cannot be asked about") };
-    let regular = status.mode & 0o170_000 == 0o100_000;
-    // What the caller names is the caller's own; what everybody gets has to be root's.
-    if !regular || (default && !setting.trust.in_file(status.mode, status.owner)) {
-        return Look::Refused(if regular { b"is not a file that only root can write to" } else { b"is no regular file" });
-    }
-    let mut room = [MaybeUninit::uninit(); HEADERS_MAX];
-    let head = file.read_at(&mut room, 0).unwrap_or(&[]);
-    match Plan::of(head, MACHINE, setting.page as u64) {
-        Ok(plan) if fits(&plan, 0, status.size) => Look::Found(Loader { file, offset: 0, plan, searches: true }),
+    let (start, length) = headers;
+    let head = bytes.get(start..).and_then(|bytes| bytes.get(..length)).unwrap_or(&[]);
+    match Plan::of(head, MACHINE, setting.page) {
+        Ok(plan) if fits(&plan, offset, status.size) => Look::Found(Loader { file, offset, headers, searches: plain }),
         Ok(_) => Look::Refused(b"is cut off"),
         Err(refusal) => Look::Refused(refusal.text()),
     }
 }
 
 /// Whether every segment lies in the file: what is mapped beyond its end would be a SIGBUS.
-fn fits(plan: &Plan, offset: u64, size: u64) -> bool {
-    plan.loads().iter().all(|load| {
+fn fits(plan: &Plan<'_>, offset: usize, size: usize) -> bool {
+    plan.loads().all(|load| {
         let used = load.zero.0.saturating_sub(load.start);
         offset.checked_add(load.offset).and_then(|start| start.checked_add(used)).is_some_and(|end| end <= size)
     })
 }
 
-fn not_opened(errno: i32) -> Look {
-    match errno as u32 {
-        ENOENT | ENOTDIR => Look::Absent,
-        ELOOP => Look::Refused(b"is a symbolic link"),
-        _ => Look::Refused(b"cannot be opened"),
-    }
-}
-
 fn refuse(name: &[u8], path: &[u8], why: &[u8]) -> ! {
-    fail(Line::new().name(name).say(b": its loader cannot be had from ").name(path).say(b": it ").say(why).say(b"; try `xeno doctor ").name(name).say(b"`"))
+    let mut line = Line::new();
+    line.name(name).say(b": its loader cannot be had from ").name(path).say(b": it ").say(why);
+    fail(line.say(b"; try `xeno doctor ").name(name).say(b"`"))
 }
 
 fn nothing(subject: &Subject<'_>, own: Option<&Path>, system: &Path) -> ! {
-    let line = Line::new().name(subject.name).say(b": xeno's shim stands for its loader and knows none for it (no ");
-    let line = match own {
-        Some(own) => line.name(own.text()).say(b", no "),
-        None => line,
-    };
-    let line = line.name(system.text()).say(b"); try `xeno shim add ").name(subject.name);
+    let mut line = Line::new();
+    line.name(subject.name).say(b": xeno's shim stands for its loader and knows none for it (no ");
+    if let Some(own) = own {
+        line.name(own.text()).say(b", no ");
+    }
+    line.name(system.text()).say(b"); try `xeno shim add ").name(subject.name);
     fail(line.say(b"` or `xeno run ").name(subject.name).say(b"`"))
 }

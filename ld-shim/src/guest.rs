@@ -9,7 +9,6 @@ use crate::place::Program;
 use crate::stack::{Stack, remove_variable};
 use crate::sys::{self, Protection};
 use ld_shim::dynamic::{self, DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ};
-use ld_shim::needs::entries;
 
 const WORD: usize = size_of::<usize>();
 
@@ -24,43 +23,50 @@ struct Note {
     own_count: usize,
 }
 
-/// A text in memory of its own that ends in a NUL: the parts one behind the other, with room for a [`Note`] in
-/// front of it. `None` if there is no memory.
-pub(crate) fn text<'p>(parts: impl Iterator<Item = &'p [u8]> + Clone) -> Option<*mut u8> {
-    let length: usize = parts.clone().map(<[u8]>::len).sum();
-    // SAFETY: nothing is mapped over.
-    let room = unsafe { sys::map_zeros(None, size_of::<Note>() + length + 1, Protection::WRITE).ok()? };
-    let start = (room + size_of::<Note>()) as *mut u8;
-    let mut at = start;
-    for part in parts {
-        // SAFETY: the parts' lengths were counted, and zeros follow.
-        unsafe {
-            memory::copy(at, part.as_ptr(), part.len());
-            at = at.add(part.len());
-        }
-    }
-    Some(start)
+/// A text in memory of its own, with room for a [`Note`] in front of it and zeros behind.
+pub(crate) struct Text {
+    start: *mut u8,
+    length: usize,
 }
 
-/// Adds the entry `text` (made by [`text`]) to the environment until the libraries are loaded. False, and
-/// nothing changed, if the program's dynamic section has no room for that.
-pub(crate) fn add(stack: &mut Stack, program: &Program<'_>, page: usize, text: *mut u8) -> bool {
-    let Some(section) = program.dynamic() else { return false };
-    let Some(room) = dynamic::room(section, MACHINE.class) else { return false };
-    let value = |wanted| entries(section, MACHINE.class).take_while(|e| e.0 != 0).find(|e| e.0 == wanted).map(|e| e.1 as usize);
-    let own = value(DT_PREINIT_ARRAY).zip(value(DT_PREINIT_ARRAYSZ));
-    let (own, own_count) = own.map_or((0, 0), |(address, size)| (address.wrapping_add(program.bias()), size / WORD));
+impl Text {
+    /// Room for `most` bytes and a NUL; `None` if there is no memory.
+    pub(crate) fn new(most: usize) -> Option<Text> {
+        // SAFETY: nothing is mapped over.
+        let room = unsafe { sys::map_zeros(None, size_of::<Note>() + most + 1, Protection::WRITE).ok()? };
+        Some(Text { start: (room + size_of::<Note>()) as *mut u8, length: 0 })
+    }
+
+    /// Adds a part; all of them together are no longer than was said.
+    pub(crate) fn add(&mut self, part: &[u8]) {
+        // SAFETY: the caller has counted.
+        unsafe { memory::copy(self.start.add(self.length), part.as_ptr(), part.len()) };
+        self.length += part.len();
+    }
+
+    /// Its first byte.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start
+    }
+}
+
+/// Adds the entry `text` (that of a [`Text`]) to the environment until the libraries are loaded. Nothing is
+/// changed if the program's dynamic section has no room for that: a leak would be worse.
+#[inline(never)]
+pub(crate) fn add(stack: &mut Stack, program: &Program<'_>, page: usize, text: *mut u8) {
+    let Some(section) = program.dynamic() else { return };
+    let Some(room) = dynamic::room(section, MACHINE.class) else { return };
+    let own = if room.own.1 == 0 { 0 } else { program.bias().wrapping_add(room.own.0) };
+    let own_count = room.own.1 / WORD;
     let note = text.wrapping_sub(size_of::<Note>()).cast::<Note>();
-    // SAFETY: `text` left room for it, aligned as a page is.
+    // SAFETY: [`Text`] left room for it, aligned as a page is.
     unsafe { note.write(Note { array: leave, own: own as *const _, own_count }) };
     let array = (note as usize).wrapping_sub(program.bias());
     let entries = [(room.address, DT_PREINIT_ARRAY, array), (room.size, DT_PREINIT_ARRAYSZ, WORD)];
     // SAFETY: the indices are of this section.
-    if unsafe { program.set_dynamic(page, entries) }.is_none() {
-        return false;
+    if unsafe { program.set_dynamic(page, entries) } {
+        stack.add_variable(text);
     }
-    stack.add_variable(text);
-    true
 }
 
 /// What the loader runs first: the entry goes, and the program's own functions have their turn.
@@ -68,7 +74,8 @@ extern "C" fn leave(count: usize, arguments: *mut usize, environment: *mut usize
     // SAFETY: the loader hands on the environment that the entry was added to; the note lies before its text;
     // the loader has relocated the program's own array by now.
     unsafe {
-        let note = &*remove_variable(environment).wrapping_sub(size_of::<Note>()).cast::<Note>();
+        let Some(text) = remove_variable(environment) else { return };
+        let note = &*text.wrapping_sub(size_of::<Note>()).cast::<Note>();
         for index in 0..note.own_count {
             (*note.own.add(index))(count, arguments, environment);
         }

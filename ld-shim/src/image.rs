@@ -3,10 +3,10 @@
 //! ```text
 //! 0                 what the loader reads: an ld.so.cache, or musl's list of directories and a NUL
 //! record.loader     a copy of the loader, at a multiple of its segments' alignment
-//! size - 2048       the record, little-endian:
+//! size - 1024       the record, little-endian:
 //!                     0 magic   8 e_machine u16   10 class u8   11 flags u8   12 length of the headers u32
 //!                    16 key   32 offset of the loader u64   40 digests: offset u64   48 their count u32   52 zeros
-//!                   512 the loader's ELF header and program headers, as they stand in the copy
+//!                   256 the loader's ELF header and program headers, as they stand in the copy
 //! ```
 //!
 //! The loader finds the same file by itself: its `/etc/ld.so.cache` was overwritten with the image's path. So
@@ -16,9 +16,11 @@ use crate::bytes::{u32_at, u64_at};
 use crate::elf::{Class, Machine};
 use crate::key::Key;
 use crate::load::HEADERS_MAX;
+use core::hash::Hasher;
+use fnv::FnvHasher;
 
 /// Bytes of the record at the end of an image.
-pub const RECORD: usize = 2048;
+pub const RECORD: usize = 1024;
 /// The largest image that is accepted, bytes.
 pub const SIZE_MAX: u64 = 128 << 20;
 /// Which record this is; changes with its meaning.
@@ -47,10 +49,12 @@ pub struct Record<'a> {
 /// The key of an image that serves every program.
 pub const EVERYBODY: Key = Key([0; 16]);
 
-/// FNV-1a of a soname, 32 bits: for telling a missing library before the loader does. A collision hides the
-/// hint, never a library.
+/// The lower half of a soname's FNV-1a hash: for telling a missing library before the loader does. A collision
+/// hides the hint, never a library.
 pub fn digest(soname: &[u8]) -> u32 {
-    soname.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    let mut hash = FnvHasher::default();
+    hash.write(soname);
+    hash.finish() as u32
 }
 
 fn class_number(class: Class) -> u8 {

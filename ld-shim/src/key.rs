@@ -2,7 +2,7 @@
 //! from it. Never of a file's content, which would have to be read in whole at every start.
 
 use core::hash::Hasher;
-use siphasher::sip128::{Hasher128, SipHasher13};
+use fnv::FnvHasher;
 
 /// Nix's base-32 digits: no `e`, `o`, `t`, `u`, so that no key is a word, and none is one of [`system_name`].
 const DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
@@ -11,8 +11,9 @@ const DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(pub [u8; 16]);
 
-/// Makes a key of tagged parts: parts do not run into each other.
-pub struct Keying(SipHasher13);
+/// Makes a key of tagged parts: parts do not run into each other. Two FNV-1a hashes that begin differently; a
+/// program made to have another one's key gets its libraries, as it could have named them itself.
+pub struct Keying([FnvHasher; 2]);
 
 impl Default for Keying {
     fn default() -> Keying {
@@ -21,22 +22,29 @@ impl Default for Keying {
 }
 
 impl Keying {
-    /// Nothing said yet. The hash's key is fixed: a program that imitates another one gets its libraries, as
-    /// it could have named them itself.
+    /// Nothing said yet.
     pub fn new() -> Keying {
-        Keying(SipHasher13::new_with_key(b"xeno shim key 01"))
+        Keying([FnvHasher::with_key(0xcbf2_9ce4_8422_2325), FnvHasher::with_key(0x6c62_272e_07bb_0142)])
     }
 
     /// Adds one part under a tag.
+    #[inline(never)]
     pub fn part(&mut self, tag: u8, bytes: &[u8]) {
-        self.0.write_u8(tag);
-        self.0.write(&(bytes.len() as u32).to_le_bytes());
-        self.0.write(bytes);
+        // The length, too: no part ends in the middle of another.
+        for hash in &mut self.0 {
+            hash.write(&((bytes.len() as u32) << 8 | u32::from(tag)).to_le_bytes());
+            hash.write(bytes);
+        }
     }
 
     /// The key of all parts.
     pub fn finish(&self) -> Key {
-        Key(self.0.finish128().as_bytes())
+        let [a, b] = &self.0;
+        let mut key = [0; 16];
+        let (first, second) = key.split_at_mut(8);
+        first.copy_from_slice(&a.finish().to_le_bytes());
+        second.copy_from_slice(&b.finish().to_le_bytes());
+        Key(key)
     }
 }
 
@@ -93,8 +101,8 @@ mod tests {
     #[test]
     fn a_key_stays_the_same_from_version_to_version() {
         let key = key(&[(b'n', b"libc.so.6"), (b'd', b"/app/bin")]);
-        assert_eq!(core::str::from_utf8(&key.name()).unwrap(), "14flfh");
-        assert_eq!(core::str::from_utf8(&key.user_name(1000)).unwrap(), "8m63");
+        assert_eq!(core::str::from_utf8(&key.name()).unwrap(), "2hqh5j");
+        assert_eq!(core::str::from_utf8(&key.user_name(1000)).unwrap(), "fc49");
         assert_ne!(key.user_name(1000), key.user_name(1001));
     }
 

@@ -2,7 +2,9 @@
 //! one line without control characters, and what does not fit is left out.
 
 /// The longest line, bytes.
-const LONGEST: usize = 2048;
+const LONGEST: usize = 1536;
+/// The most bytes of one name: whatever is named, the remedy at the end of the line has room.
+const NAME_MAX: usize = 256;
 
 /// A line that is being written.
 pub struct Line {
@@ -19,36 +21,32 @@ impl Default for Line {
 impl Line {
     /// `xeno: `.
     pub fn new() -> Line {
-        Line { text: [0; LONGEST], used: 0 }.say(b"xeno: ")
+        let mut line = Line { text: [0; LONGEST], used: 0 };
+        line.say(b"xeno: ");
+        line
     }
 
     /// Adds text of ours.
-    #[must_use]
-    pub fn say(mut self, text: &[u8]) -> Line {
+    #[inline(never)]
+    pub fn say(&mut self, text: &[u8]) -> &mut Line {
         text.iter().for_each(|byte| self.push(*byte));
         self
     }
 
     /// Adds a name from outside; what is no printable character of one byte or part of a longer one becomes `?`.
-    #[must_use]
-    pub fn name(mut self, name: &[u8]) -> Line {
-        name.iter().for_each(|byte| self.push(if *byte < b' ' || *byte == 0x7f { b'?' } else { *byte }));
-        self
+    #[inline(never)]
+    pub fn name(&mut self, name: &[u8]) -> &mut Line {
+        let shown = name.get(..NAME_MAX).unwrap_or(name);
+        shown.iter().for_each(|byte| self.push(if *byte < b' ' || *byte == 0x7f { b'?' } else { *byte }));
+        if shown.len() < name.len() { self.say(b"...") } else { self }
     }
 
     /// Adds a number.
-    #[must_use]
-    pub fn number(mut self, number: u32) -> Line {
-        let mut divisor = 1_000_000_000;
-        let mut begun = false;
-        while divisor > 0 {
-            let digit = number / divisor % 10;
-            begun |= digit > 0 || divisor == 1;
-            if begun {
-                self.push(b'0' + digit as u8);
-            }
-            divisor /= 10;
+    pub fn number(&mut self, number: u32) -> &mut Line {
+        if number >= 10 {
+            self.number(number / 10);
         }
+        self.push(b'0' + (number % 10) as u8);
         self
     }
 
@@ -77,14 +75,19 @@ mod tests {
 
     #[test]
     fn a_line_stays_one_whatever_it_names() {
-        let mut line = Line::new().name(b"a\nb\x1b[31m\xc3\xa9").say(b": ").number(0).say(b" ").number(1907);
+        let mut line = Line::new();
+        line.name(b"a\nb\x1b[31m\xc3\xa9").say(b": ").number(0).say(b" ").number(1907);
         assert_eq!(line.end(), b"xeno: a?b?[31m\xc3\xa9: 0 1907\n");
     }
 
     #[test]
     fn what_does_not_fit_is_left_out() {
-        let mut line = Line::new().name(&[b'x'; 3 * LONGEST]);
+        let mut line = Line::new();
+        line.name(&[b'x'; 3 * LONGEST]).say(b"; try");
         let text = line.end();
-        assert_eq!((text.len(), text.last()), (LONGEST, Some(&b'\n')));
+        assert!(text.ends_with(b"xx...; try\n") && text.len() < NAME_MAX + 20);
+        let mut line = Line::new();
+        line.say(&[b'x'; 3 * LONGEST]);
+        assert_eq!((line.end().len(), line.end().last()), (LONGEST, Some(&b'\n')));
     }
 }

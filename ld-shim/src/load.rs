@@ -1,107 +1,117 @@
 //! Where the segments of a loader go: the mappings to make, in order, as the kernel makes them for an
 //! interpreter (`fs/binfmt_elf.c`, `load_elf_interp`). Refuses whatever is no loader.
 
-use crate::elf::{ET_DYN, Header, Machine, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_PHDR, Refusal, Segment, segments};
+use crate::elf::{Class, ET_DYN, Header, Machine, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_PHDR, Refusal, Segment, of_kind, segments};
 
-/// The most loadable segments of a loader; those of glibc and musl have four or five.
-pub const LOADS_MAX: usize = 12;
 /// The most address space of a loader, bytes.
-pub const SPAN_MAX: u64 = 64 << 20;
+pub const SPAN_MAX: usize = 64 << 20;
 /// Bytes of headers that are read of a loader: its ELF header and its program headers must lie in them.
-pub const HEADERS_MAX: usize = 1536;
+pub const HEADERS_MAX: usize = 768;
 
 /// One loadable segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// From the loader's base, bytes; a multiple of the page size.
-    pub start: u64,
+    pub start: usize,
     /// Length of the part that is mapped from the file, bytes; a multiple of the page size.
-    pub mapped: u64,
+    pub mapped: usize,
     /// Where in the file it begins, bytes; a multiple of the page size.
-    pub offset: u64,
+    pub offset: usize,
     /// `PF_R`, `PF_W`, `PF_X`.
     pub flags: u32,
     /// What is to be zero in its last page: from the loader's base, start and length in bytes.
-    pub zero: (u64, u64),
+    pub zero: (usize, usize),
     /// Pages of zeros behind it: from the loader's base, start and length in bytes.
-    pub blank: (u64, u64),
+    pub blank: (usize, usize),
 }
 
 /// A loader's place in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
-    loads: [Load; LOADS_MAX],
-    count: usize,
+pub struct Plan<'h> {
+    /// Its program headers, every one of them checked.
+    headers: &'h [u8],
+    class: Class,
+    page: usize,
     /// The address space of all of it, bytes; a multiple of the page size.
-    pub span: u64,
+    pub span: usize,
     /// What to add to a base for the load bias: the negated first page of the first segment (nearly always 0).
-    pub first: u64,
+    pub first: usize,
     /// Its entry, a link-time address.
-    pub entry: u64,
+    pub entry: usize,
     /// Its program headers, a link-time address, and their count.
-    pub table: (u64, u16),
+    pub table: (usize, u16),
 }
 
-impl Plan {
+impl<'h> Plan<'h> {
     /// The mappings, lowest first.
-    pub fn loads(&self) -> &[Load] {
-        self.loads.get(..self.count).unwrap_or(&[])
+    pub fn loads(&self) -> impl Iterator<Item = Load> + '_ {
+        let mut end = 0;
+        segments(self.headers, self.class).filter(|s| s.kind == PT_LOAD).map_while(move |segment| {
+            let load = self.load(&segment, end)?;
+            end = load.blank.0 + load.blank.1;
+            Some(load)
+        })
     }
 
     /// Plans the mappings of the loader whose file begins with `head`, for pages of `page` bytes.
     ///
     /// # Errors
     /// [`Refusal`]: it is no loader for this machine.
-    pub fn of(head: &[u8], machine: Machine, page: u64) -> Result<Plan, Refusal> {
+    pub fn of(head: &'h [u8], machine: Machine, page: usize) -> Result<Plan<'h>, Refusal> {
+        let class = machine.class;
         let header = Header::parse(head, machine)?;
         if header.kind != ET_DYN {
             return Err(Refusal::NotMovable);
         }
-        let size = usize::from(header.segments) * machine.class.segment_size();
-        let start = usize::try_from(header.table).map_err(|_| Refusal::BadSegments)?;
-        let end = start.checked_add(size).ok_or(Refusal::BadSegments)?;
-        let table = head.get(start..end).ok_or(Refusal::BadSegments)?;
-        let of_kind = |kind| segments(table, machine.class).find(|s| s.kind == kind);
-        if of_kind(PT_INTERP).is_some() {
+        let end = header.table.checked_add(usize::from(header.segments) * class.segment_size());
+        let headers = end.and_then(|end| head.get(header.table..end)).ok_or(Refusal::BadSegments)?;
+        if of_kind(headers, class, PT_INTERP).is_some() {
             return Err(Refusal::HasInterpreter);
         }
-        let first = of_kind(PT_LOAD).ok_or(Refusal::BadSegments)?;
-        of_kind(PT_DYNAMIC).ok_or(Refusal::NoDynamic)?;
+        let first = of_kind(headers, class, PT_LOAD).ok_or(Refusal::BadSegments)?;
+        of_kind(headers, class, PT_DYNAMIC).ok_or(Refusal::NoDynamic)?;
         // Where there is no PT_PHDR, the table lies in the segment that maps it.
-        let address = match of_kind(PT_PHDR) {
+        let address = match of_kind(headers, class, PT_PHDR) {
             Some(segment) => segment.address,
             None => first.address.wrapping_add(header.table.wrapping_sub(first.offset)),
         };
         let mut plan = Plan {
-            loads: [Load::default(); LOADS_MAX],
-            count: 0,
+            headers,
+            class,
+            page,
             span: 0,
             first: first.address & !(page - 1),
             entry: header.entry,
             table: (address, header.segments),
         };
-        for segment in segments(table, machine.class).filter(|s| s.kind == PT_LOAD) {
-            plan.add(&segment, page)?;
+        let entry = header.entry.wrapping_sub(plan.first);
+        let (mut has_entry, mut flags) = (false, 0);
+        for segment in segments(headers, class).filter(|s| s.kind == PT_LOAD) {
+            if segment.flags & (PF_W | PF_X) == PF_W | PF_X {
+                return Err(Refusal::WritableCode);
+            }
+            let load = plan.load(&segment, plan.span).ok_or(Refusal::BadSegments)?;
+            plan.span = load.blank.0 + load.blank.1;
+            flags |= load.flags;
+            has_entry |= load.flags & PF_X != 0 && entry >= load.start && entry - load.start < load.mapped;
         }
-        if plan.span == 0 || plan.span > SPAN_MAX || header.entry.wrapping_sub(plan.first) >= plan.span {
-            return Err(Refusal::BadSegments);
+        if plan.span > SPAN_MAX {
+            Err(Refusal::BadSegments)
+        } else if !has_entry {
+            Err(Refusal::NoEntry)
+        } else if flags & PF_W == 0 {
+            // Every loader relocates itself; the shim does not, and must not start itself.
+            Err(Refusal::NothingWritten)
+        } else {
+            Ok(plan)
         }
-        Ok(plan)
     }
 
-    fn add(&mut self, segment: &Segment, page: u64) -> Result<(), Refusal> {
-        if segment.flags & (PF_W | PF_X) == PF_W | PF_X {
-            return Err(Refusal::WritableCode);
-        }
-        let load = self.load(segment, page).ok_or(Refusal::BadSegments)?;
-        *self.loads.get_mut(self.count).ok_or(Refusal::BadSegments)? = load;
-        self.count += 1;
-        self.span = load.blank.0 + load.blank.1;
-        Ok(())
-    }
-
-    fn load(&self, segment: &Segment, page: u64) -> Option<Load> {
-        let up = |n: u64| n.checked_add(page - 1).map(|n| n & !(page - 1));
+    /// The mapping of one segment, of which those before it end at `below`.
+    #[inline(never)]
+    fn load(&self, segment: &Segment, below: usize) -> Option<Load> {
+        let page = self.page;
+        let up = |n: usize| n.checked_add(page - 1).map(|n| n & !(page - 1));
         let address = segment.address.checked_sub(self.first)?;
         let within = address & (page - 1);
         // The gABI: p_vaddr and p_offset are congruent modulo the page size, else nothing could be mapped.
@@ -109,7 +119,7 @@ impl Plan {
         let file_end = address.checked_add(segment.file_size)?;
         let end = address.checked_add(segment.memory_size)?;
         let start = address - within;
-        if !same_page || end < file_end || end > SPAN_MAX || start < self.span || segment.offset > SPAN_MAX {
+        if !same_page || end < file_end || end > SPAN_MAX || start < below || segment.offset > SPAN_MAX {
             return None;
         }
         let mapped_end = if segment.file_size == 0 { start } else { up(file_end)? };
@@ -133,7 +143,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elf::{Class, EM_X86_64};
+    use crate::elf::EM_X86_64;
     use std::vec::Vec;
 
     const AMD64: Machine = Machine { class: Class::Elf64, number: EM_X86_64 };
@@ -164,10 +174,11 @@ mod tests {
 
     #[test]
     fn segments_are_mapped_by_pages_and_the_rest_is_zero() {
-        let plan = Plan::of(&file(3, &LOADER), AMD64, 0x1000).unwrap();
+        let file = file(3, &LOADER);
+        let plan = Plan::of(&file, AMD64, 0x1000).unwrap();
         let blank = |start, length| (start, length);
         assert_eq!(
-            plan.loads(),
+            plan.loads().collect::<Vec<_>>(),
             [
                 Load { start: 0, mapped: 0x1000, offset: 0, flags: 4, zero: (0x500, 0), blank: blank(0x1000, 0) },
                 Load { start: 0x1000, mapped: 0x1000, offset: 0x1000, flags: 5, zero: (0x1800, 0), blank: blank(0x2000, 0) },
@@ -181,10 +192,19 @@ mod tests {
     fn a_program_is_no_loader() {
         let mut with_interpreter = LOADER.to_vec();
         with_interpreter.push([3, 4, 0x200, 0x200, 8, 8]);
-        let refused = |kind, table: &[[u64; 6]]| Plan::of(&file(kind, table), AMD64, 0x1000).unwrap_err();
+        let refused = |kind, table: &[[u64; 6]]| Plan::of(&file(kind, table), AMD64, 0x1000).err().unwrap();
         assert_eq!(refused(3, &with_interpreter), Refusal::HasInterpreter);
         assert_eq!(refused(2, &LOADER), Refusal::NotMovable);
         assert_eq!(refused(3, &LOADER[..3]), Refusal::NoDynamic);
+    }
+
+    #[test]
+    fn a_library_is_no_loader_and_neither_is_the_shim() {
+        let mut library = file(3, &LOADER);
+        library[24..32].fill(0);
+        assert_eq!(Plan::of(&library, AMD64, 0x1000), Err(Refusal::NoEntry));
+        let read_only = [LOADER[0], LOADER[1], [2, 4, 0x1e0, 0x1e0, 0x100, 0x100]];
+        assert_eq!(Plan::of(&file(3, &read_only), AMD64, 0x1000), Err(Refusal::NothingWritten));
     }
 
     #[test]
@@ -201,7 +221,9 @@ mod tests {
         assert_eq!(with(&|t| t[2][5] = 0x200), Refusal::BadSegments, "smaller than its file part");
         assert_eq!(with(&|t| t[2][1] = 4), Refusal::BadSegments, "zeros in a page that is not written to");
         assert_eq!(with(&|t| t.extend([[1, 4, 0, 1 << 40, 1, 1]])), Refusal::BadSegments, "too far");
-        assert_eq!(with(&|t| (8..24).for_each(|n| t.push([1, 4, 0, n * 0x1000, 8, 8]))), Refusal::BadSegments, "too many");
+        let mut endless = file(3, &LOADER);
+        endless[56..58].fill(0xff);
+        assert_eq!(Plan::of(&endless, AMD64, 0x1000), Err(Refusal::BadSegments), "more headers than were read");
     }
 
     #[test]

@@ -15,14 +15,18 @@ mod stack;
 mod sys;
 
 use core::mem::MaybeUninit;
-use find::{Loader, Subject};
+use find::{Headers, Loader, Subject};
 use ld_shim::bytes::directory;
-use ld_shim::image::Trust;
+use ld_shim::image::{RECORD, Trust};
+use ld_shim::key::Key;
 use ld_shim::line::Line;
-use ld_shim::options;
-use ld_shim::variables::{self, DEFAULT_LIBRARIES, Variables};
+use ld_shim::load::Plan;
+use ld_shim::needs::Needs;
+use ld_shim::options::{self, Invocation};
+use ld_shim::variables::{self, DEFAULT_LIBRARIES, Level, Variables};
 use place::Program;
 use stack::{Stack, aux};
+use sys::File;
 
 /// The status of a program that cannot be started, as ld.so and shells give it.
 const CANNOT_START: u8 = 127;
@@ -45,14 +49,55 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
     // SAFETY: `_start` passes the stack pointer as the kernel set it.
     let mut stack = unsafe { Stack::at(top) };
     let setting = setting(&stack);
-    // A program's interpreter lies at AT_BASE. Where there is none, the shim is the program of this process.
-    match stack.auxiliary(aux::BASE) {
-        Some(base) if base != 0 => start_mapped(&mut stack, &setting),
-        _ => start_named(&mut stack, &setting),
+    // 1. Who is to be started? A program's interpreter lies at AT_BASE. Where there is none, the shim is the
+    //    program of this process, and the one to be started is among its arguments.
+    let mapped = stack.auxiliary(aux::BASE).is_some_and(|base| base != 0);
+    let words = if mapped { Invocation::default() } else { options::read(stack.arguments()) };
+    let named = words.program.and_then(|index| stack.arguments().nth(index));
+    let file = named.and_then(place::named);
+    let program = if mapped {
+        let (table, count) = (stack.auxiliary(aux::PHDR).unwrap_or(0), stack.auxiliary(aux::PHNUM).unwrap_or(0));
+        // SAFETY: as the kernel says.
+        unsafe { Program::mapped(table, count) }
+    } else {
+        Program::in_file(file.as_ref().map_or(&[], |(_, bytes)| bytes))
+    };
+    // 2. What does it need, and where does it lie?
+    let name = named.unwrap_or(stack.path());
+    let needs = program.needs();
+    let musl = needs.as_ref().is_some_and(Needs::is_musl);
+    let key = needs.filter(|_| mapped || file.is_some()).and_then(|needs| key(&needs, file.as_ref().map(|(file, _)| file)));
+    drop(file);
+    // 3. Whose loader will it be?
+    let mut headers = [0; RECORD];
+    let loader = find::loader(&Subject { name, key, musl }, &setting, &mut headers);
+    // 4. What nix-ld's variables say, the loader alone has to know.
+    if loader.searches && !setting.secure {
+        let prefix: &[u8] = if mapped { b"LD_LIBRARY_PATH=" } else { b"" };
+        match library_path(prefix, &setting).filter(|_| !musl && !words.library_path) {
+            Some(text) if mapped => guest::add(&mut stack, &program, setting.page, text),
+            Some(text) => stack.add_option(b"--library-path\0".as_ptr(), text),
+            None => {}
+        }
     }
+    // 5. Put it into memory, say where it is, and be gone.
+    let (bias, plan) = put(loader, &headers, &setting, name);
+    let entry = bias.wrapping_add(plan.entry);
+    if mapped {
+        stack.set_auxiliary(aux::BASE, bias.wrapping_add(plan.first));
+    } else {
+        // A loader that finds its own entry and headers there knows that it was started by name
+        // (glibc `elf/rtld.c`, `dl_main`; musl `ldso/dynlink.c`, `__dls3`).
+        stack.set_auxiliary(aux::ENTRY, entry);
+        stack.set_auxiliary(aux::PHDR, bias.wrapping_add(plan.table.0));
+        stack.set_auxiliary(aux::PHNUM, usize::from(plan.table.1));
+    }
+    // SAFETY: the loader lies at `base`, and the stack is the kernel's.
+    unsafe { arch::jump(entry, stack.top()) }
 }
 
 /// Who asks, and what may be believed.
+#[inline(never)]
 fn setting(stack: &Stack) -> Setting {
     // No word of the kernel counts as the careful one.
     let secure = stack.auxiliary(aux::SECURE) != Some(0);
@@ -62,65 +107,29 @@ fn setting(stack: &Stack) -> Setting {
     Setting { secure, trust: Trust { user: (!secure).then_some(user) }, page, user, variables }
 }
 
-/// The usual case: the kernel has mapped a program, and this shim as its interpreter.
-fn start_mapped(stack: &mut Stack, setting: &Setting) -> ! {
-    let (table, count) = (stack.auxiliary(aux::PHDR).unwrap_or(0), stack.auxiliary(aux::PHNUM).unwrap_or(0));
-    // SAFETY: as the kernel says.
-    let program = unsafe { Program::mapped(table, count) };
-    let mut room = [MaybeUninit::uninit(); 4096];
-    let path = sys::own_path(&mut room).unwrap_or(stack.path());
-    let needs = program.needs();
-    let subject = Subject { name: stack.path(), directory: directory(path), needs: needs.as_ref() };
-    let loader = find::loader(&subject, setting);
-    if loader.searches
-        && !subject.is_musl()
-        && let Some(text) = library_path(b"LD_LIBRARY_PATH=", setting)
-        && !guest::add(stack, &program, setting.page, text)
-    {
-        say(setting, stack.path(), b"its dynamic section has no room for the libraries of NIX_LD_LIBRARY_PATH");
+/// The key of a program that the kernel has started, or of a file.
+fn key(needs: &Needs<'_, Program<'_>>, file: Option<&File>) -> Option<Key> {
+    // Most paths are short, and every page of the stack that is touched costs as much as two system calls.
+    let mut room = [MaybeUninit::uninit(); 512];
+    match sys::path_of(file, &mut room) {
+        Some(path) => needs.key(directory(path)?),
+        None => key_of_long_path(needs, file),
     }
-    let (base, entry) = put(loader, stack.path());
-    stack.set_auxiliary(aux::BASE, base);
-    // SAFETY: the loader lies at `base`, and the stack is the kernel's.
-    unsafe { arch::jump(entry, stack.top()) }
 }
 
-/// `ld-shim [OPTION]... PROG [ARG]...`: the loader gets the words as they are, and maps the program itself.
-fn start_named(stack: &mut Stack, setting: &Setting) -> ! {
-    let words = options::read(stack.arguments());
-    let word = words.program.and_then(|index| stack.arguments().nth(index));
-    let file = word.and_then(place::named);
-    let mut room = [MaybeUninit::uninit(); 4096];
-    let path = file.as_ref().and_then(|(file, _)| sys::path_of(file, &mut room));
-    let program = Program::in_file(file.as_ref().map_or(&[], |(_, bytes)| bytes));
-    let needs = program.needs();
-    let name = word.unwrap_or(stack.path());
-    let subject = Subject { name, directory: path.and_then(directory), needs: needs.as_ref() };
-    let loader = find::loader(&subject, setting);
-    if loader.searches
-        && !words.library_path
-        && let Some(path) = library_path(b"", setting)
-    {
-        stack.add_option(b"--library-path\0".as_ptr(), path);
-    }
-    let (table, count) = loader.plan.table;
-    let (base, entry) = put(loader, name);
-    // A loader that finds its own entry and headers there knows that it was started by name
-    // (glibc `elf/rtld.c`, `rtld_setup_main_map`; musl `ldso/dynlink.c`, `__dls3`).
-    stack.set_auxiliary(aux::ENTRY, entry);
-    stack.set_auxiliary(aux::PHDR, base.wrapping_add(table as usize));
-    stack.set_auxiliary(aux::PHNUM, usize::from(count));
-    drop(file);
-    // SAFETY: the loader lies at `base`, and the stack is the kernel's.
-    unsafe { arch::jump(entry, stack.top()) }
-}
-
-/// Puts a loader into memory and closes its file; its load bias and its entry.
+#[cold]
 #[inline(never)]
-fn put(loader: Loader, name: &[u8]) -> (usize, usize) {
-    match place::map(&loader.file, loader.offset, &loader.plan) {
-        Ok(bias) => (bias, bias.wrapping_add(loader.plan.entry as usize)),
-        Err(errno) => fail(Line::new().name(name).say(b": map its loader: error ").number(errno as u32).say(b"; try `xeno doctor`")),
+fn key_of_long_path(needs: &Needs<'_, Program<'_>>, file: Option<&File>) -> Option<Key> {
+    let mut room = [MaybeUninit::uninit(); 4097];
+    needs.key(directory(sys::path_of(file, &mut room)?)?)
+}
+
+/// Puts a loader into memory and closes its file; its load bias and its plan.
+fn put<'h>(loader: Loader, headers: &'h Headers, setting: &Setting, name: &[u8]) -> (usize, Plan<'h>) {
+    let Some(plan) = loader.plan(headers, setting.page) else { sys::exit(CANNOT_START) };
+    match place::map(&loader.file, loader.offset, &plan) {
+        Ok(bias) => (bias, plan),
+        Err(errno) => fail(Line::new().name(name).say(b": its loader cannot be mapped: error ").number(errno as u32)),
     }
 }
 
@@ -131,25 +140,30 @@ fn library_path(prefix: &'static [u8], setting: &Setting) -> Option<*mut u8> {
     let found = &setting.variables;
     let user = found.user.unwrap_or(b"");
     let libraries = found.libraries.unwrap_or(DEFAULT_LIBRARIES);
-    let absolute = |part: &&[u8]| part.starts_with(b"/") && !part.contains(&b'$');
-    let directories = libraries.split(|b| matches!(b, b':' | b';')).filter(absolute);
-    directories.clone().next()?;
-    let separated = directories.enumerate().flat_map(|(index, directory)| {
-        let separator: &[u8] = if index == 0 && user.is_empty() { b"" } else { b":" };
-        [separator, directory]
-    });
-    guest::text([prefix, user].into_iter().chain(separated))
+    // Each directory comes with a colon, and those that are left out leave room.
+    let mut text = guest::Text::new(prefix.len() + user.len() + libraries.len() + 1)?;
+    text.add(prefix);
+    text.add(user);
+    let (mut separator, mut added): (&[u8], bool) = (if user.is_empty() { b"" } else { b":" }, false);
+    for directory in libraries.split(|b| matches!(b, b':' | b';')) {
+        if directory.first() == Some(&b'/') && !directory.iter().any(|b| *b == b'$') {
+            text.add(separator);
+            text.add(directory);
+            (separator, added) = (b":", true);
+        }
+    }
+    added.then(|| text.start())
 }
 
 /// Says something that NIX_LD_LOG asks for.
-fn say(setting: &Setting, name: &[u8], what: &[u8]) {
-    if setting.variables.level >= variables::Level::Info {
-        sys::say(Line::new().name(name).say(b": ").say(what).end());
+fn say(setting: &Setting, level: Level, name: &[u8], what: &[u8], path: &[u8]) {
+    if setting.variables.level >= level {
+        sys::say(Line::new().name(name).say(what).name(path).end());
     }
 }
 
 /// Ends this process with one line that says why.
-fn fail(mut line: Line) -> ! {
+fn fail(line: &mut Line) -> ! {
     sys::say(line.end());
     sys::exit(CANNOT_START)
 }

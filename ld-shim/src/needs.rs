@@ -2,7 +2,7 @@
 //! follows from it. Reads nothing that the loader will not read as well, so no page is touched in vain.
 
 use crate::bytes::{u16_at, u32_at, until_nul};
-use crate::elf::{Class, PT_DYNAMIC, PT_INTERP, Segment, segments};
+use crate::elf::{Class, PT_DYNAMIC, PT_INTERP, loaded_at, of_kind};
 use crate::key::{Key, Keying};
 
 /// The longest name, bytes (`PATH_MAX`).
@@ -13,22 +13,22 @@ const PATHS_MAX: usize = 1 << 17;
 const ENTRIES_MAX: usize = 1 << 16;
 
 /// `DT_NEEDED`.
-pub const DT_NEEDED: u64 = 1;
+pub const DT_NEEDED: usize = 1;
 /// `DT_STRTAB`.
-pub const DT_STRTAB: u64 = 5;
+pub const DT_STRTAB: usize = 5;
 /// `DT_RPATH`.
-pub const DT_RPATH: u64 = 15;
+pub const DT_RPATH: usize = 15;
 /// `DT_RUNPATH`.
-pub const DT_RUNPATH: u64 = 29;
+pub const DT_RUNPATH: usize = 29;
 /// `DT_VERNEED`.
-const DT_VERNEED: u64 = 0x6fff_fffe;
+const DT_VERNEED: usize = 0x6fff_fffe;
 /// `DT_VERNEEDNUM`.
-pub const DT_VERNEEDNUM: u64 = 0x6fff_ffff;
+pub const DT_VERNEEDNUM: usize = 0x6fff_ffff;
 
 /// Link-time addresses and what stands there.
 pub trait Memory {
     /// Everything from an address to the end of the file part of its segment.
-    fn from(&self, address: u64) -> Option<&[u8]>;
+    fn from(&self, address: usize) -> Option<&[u8]>;
 }
 
 /// A program's file in memory, with its program headers.
@@ -43,12 +43,11 @@ pub struct File<'a> {
 }
 
 impl Memory for File<'_> {
-    fn from(&self, address: u64) -> Option<&[u8]> {
-        let load = |s: &Segment| s.kind == crate::elf::PT_LOAD && s.reach(address).is_some();
-        let segment = segments(self.table, self.class).find(load)?;
+    fn from(&self, address: usize) -> Option<&[u8]> {
+        let segment = loaded_at(self.table, self.class, address)?;
         let (distance, rest) = segment.reach(address)?;
-        let start = usize::try_from(segment.offset.checked_add(distance)?).ok()?;
-        let end = start.checked_add(usize::try_from(rest).ok()?)?;
+        let start = segment.offset.checked_add(distance)?;
+        let end = start.checked_add(rest)?;
         self.bytes.get(start..end.min(self.bytes.len()))
     }
 }
@@ -61,17 +60,17 @@ pub struct Needs<'m, M> {
     /// `PT_INTERP`, without its NUL.
     pub interpreter: &'m [u8],
     entries: &'m [u8],
-    strings: u64,
+    strings: usize,
 }
 
 impl<'m, M: Memory> Needs<'m, M> {
     /// Reads what the program with these headers needs; `None` of one that has no interpreter or no dynamic
     /// section, or whose parts lie outside of its segments.
     pub fn read(memory: &'m M, table: &[u8], class: Class) -> Option<Needs<'m, M>> {
-        let part = |kind| segments(table, class).find(|s| s.kind == kind);
+        let part = |kind| of_kind(table, class, kind);
         let interpreter = until_nul(memory.from(part(PT_INTERP)?.address)?, NAME_MAX)?;
         let dynamic = part(PT_DYNAMIC)?;
-        let size = usize::try_from(dynamic.memory_size).ok()?.min(ENTRIES_MAX * class.entry_size());
+        let size = dynamic.memory_size.min(ENTRIES_MAX * class.entry_size());
         let whole = memory.from(dynamic.address)?;
         let entries = whole.get(..size).unwrap_or(whole);
         let mut needs = Needs { memory, class, interpreter, entries, strings: 0 };
@@ -80,11 +79,11 @@ impl<'m, M: Memory> Needs<'m, M> {
     }
 
     /// Tag and value of each entry, up to `DT_NULL`.
-    pub fn entries(&self) -> impl Iterator<Item = (u64, u64)> + 'm {
+    pub fn entries(&self) -> impl Iterator<Item = (usize, usize)> + 'm {
         entries(self.entries, self.class).take_while(|(tag, _)| *tag != 0)
     }
 
-    fn string(&self, offset: u64, most: usize) -> Option<&'m [u8]> {
+    fn string(&self, offset: usize, most: usize) -> Option<&'m [u8]> {
         until_nul(self.memory.from(self.strings.checked_add(offset)?)?, most)
     }
 
@@ -93,12 +92,18 @@ impl<'m, M: Memory> Needs<'m, M> {
         self.entries().filter(|(tag, _)| *tag == DT_NEEDED).filter_map(|(_, offset)| self.string(offset, NAME_MAX))
     }
 
+    /// Whether it was linked against musl: by its interpreter's name, as everybody tells.
+    pub fn is_musl(&self) -> bool {
+        self.interpreter.windows(7).any(|part| part == b"ld-musl")
+    }
+
     /// Whether it has a run path, old or new.
     pub fn has_run_path(&self) -> bool {
         self.entries().any(|(tag, _)| matches!(tag, DT_RPATH | DT_RUNPATH))
     }
 
     /// The key of this program in `directory`; `None` if a name lies outside of its segments.
+    #[inline(never)]
     pub fn key(&self, directory: &[u8]) -> Option<Key> {
         let mut keying = Keying::new();
         keying.part(b'i', self.interpreter);
@@ -120,16 +125,16 @@ impl<'m, M: Memory> Needs<'m, M> {
     }
 
     /// `Verneed` and `Vernaux` (gABI supplement, "Symbol Versioning"): both are chains of relative offsets.
-    fn versions(&self, at: u64, keying: &mut Keying) -> Option<()> {
+    fn versions(&self, at: usize, keying: &mut Keying) -> Option<()> {
         let table = self.memory.from(at)?;
         let mut left = ENTRIES_MAX;
         let mut need = 0usize;
         loop {
-            keying.part(b'f', self.string(u64::from(u32_at(table, need + 4)?), NAME_MAX)?);
+            keying.part(b'f', self.string(u32_at(table, need + 4)? as usize, NAME_MAX)?);
             let mut version = need.checked_add(u32_at(table, need + 8)? as usize)?;
             for _ in 0..u16_at(table, need + 2)? {
                 left = left.checked_sub(1)?;
-                keying.part(b'v', self.string(u64::from(u32_at(table, version.checked_add(8)?)?), NAME_MAX)?);
+                keying.part(b'v', self.string(u32_at(table, version.checked_add(8)?)? as usize, NAME_MAX)?);
                 match u32_at(table, version.checked_add(12)?)? {
                     0 => break,
                     next => version = version.checked_add(next as usize)?,
@@ -145,7 +150,7 @@ impl<'m, M: Memory> Needs<'m, M> {
 }
 
 /// Tag and value of each entry of a dynamic section, `DT_NULL`s and what follows them included.
-pub fn entries(bytes: &[u8], class: Class) -> impl Iterator<Item = (u64, u64)> + '_ {
+pub fn entries(bytes: &[u8], class: Class) -> impl Iterator<Item = (usize, usize)> + '_ {
     bytes.chunks_exact(class.entry_size()).filter_map(move |e| Some((class.word_at(e, 0)?, class.word_at(e, class.word())?)))
 }
 
@@ -158,7 +163,7 @@ pub fn key_of_file(bytes: &[u8], machine: crate::elf::Machine, directory: &[u8])
 /// A program's file with its headers; `None` if it is none for `machine`.
 pub fn file(bytes: &[u8], machine: crate::elf::Machine) -> Option<File<'_>> {
     let header = crate::elf::Header::parse(bytes, machine).ok()?;
-    let start = usize::try_from(header.table).ok()?;
+    let start = header.table;
     let table = bytes.get(start..start.checked_add(usize::from(header.segments) * machine.class.segment_size())?)?;
     Some(File { bytes, table, class: machine.class })
 }

@@ -8,26 +8,20 @@ pub struct Invocation {
     pub program: Option<usize>,
     /// `--library-path` is among the options.
     pub library_path: bool,
-    /// `--help` is.
-    pub help: bool,
 }
 
 /// Reads the words, the first of which is the shim's own name.
+#[inline(never)]
 pub fn read<'a>(words: impl Iterator<Item = &'a [u8]>) -> Invocation {
     let mut found = Invocation::default();
     let mut words = words.enumerate().skip(1);
     while let Some((index, word)) = words.next() {
-        if word == b"--" {
-            found.program = words.next().map(|(index, _)| index);
-            break;
-        }
         if !word.starts_with(b"--") {
             found.program = Some(index);
             break;
         }
         // musl writes the value into the same word, too.
-        found.library_path |= word == b"--library-path" || word.starts_with(b"--library-path=");
-        found.help |= word == b"--help";
+        found.library_path |= word.starts_with(b"--library-path");
         if takes_a_value(word) {
             words.next();
         }
@@ -59,12 +53,11 @@ mod tests {
         assert_eq!(of("ld --library-path /a:/b --argv0 x ./p a").program, Some(5));
         assert_eq!(of("ld --library-path").program, None);
         assert_eq!(of("ld").program, None);
-        assert_eq!(of("ld -- --odd").program, Some(2));
     }
 
     #[test]
     fn what_the_user_says_about_libraries_is_seen() {
         assert!(of("ld --library-path /a p").library_path && !of("ld p --library-path /a").library_path);
-        assert!(of("ld --help").help);
+        assert!(of("ld --library-path=/a p").library_path);
     }
 }

@@ -4,7 +4,7 @@
 use crate::arch::MACHINE;
 use crate::memory;
 use crate::sys::{self, File, Protection};
-use ld_shim::elf::{PF_R, PF_W, PT_DYNAMIC, PT_LOAD, PT_PHDR, Segment, segments};
+use ld_shim::elf::{PF_R, PF_W, PT_DYNAMIC, PT_PHDR, Segment, loaded_at, of_kind};
 use ld_shim::load::{Load, Plan};
 use ld_shim::needs::{self, Memory, Needs};
 use core::slice;
@@ -13,29 +13,33 @@ use core::slice;
 ///
 /// # Errors
 /// An errno value of mmap(2).
-pub(crate) fn map(file: &File, offset: u64, plan: &Plan) -> Result<usize, i32> {
-    // The first mapping takes the whole span, so that the kernel chooses a place where all of it fits; the
-    // others go over it.
-    let span = plan.span as usize;
-    let Some((first, rest)) = plan.loads().split_first() else { return Err(linux_raw_sys::errno::ENOEXEC as i32) };
-    // SAFETY: nothing is mapped over.
-    let base = unsafe { file.map(None, span, Protection::of_segment(first.flags), offset + first.offset)? };
-    let mut end = first.start + first.mapped;
-    fill(base, first)?;
-    for load in rest {
-        let at = base + load.start as usize;
-        if load.start > end {
-            // SAFETY: a gap in the span that was just mapped.
-            unsafe { sys::protect(base + end as usize, (load.start - end) as usize, Protection::NONE) };
-        }
-        if load.mapped > 0 {
-            // SAFETY: inside the span that was just mapped.
-            unsafe { file.map(Some(at), load.mapped as usize, Protection::of_segment(load.flags), offset + load.offset)? };
-        }
-        fill(base, load)?;
+pub(crate) fn map(file: &File, offset: usize, plan: &Plan<'_>) -> Result<usize, i32> {
+    let mut base = None;
+    let mut end = 0;
+    for load in plan.loads() {
+        let protection = Protection::of_segment(load.flags);
+        let start = match base {
+            // The first mapping takes the whole span, so that the kernel chooses a place where all of it fits.
+            // SAFETY: nothing is mapped over.
+            None => unsafe { file.map(None, plan.span, protection, offset + load.offset)? },
+            Some(base) => {
+                // SAFETY: inside the span that was just mapped.
+                unsafe {
+                    if load.start > end {
+                        sys::protect(base + end, load.start - end, Protection::NONE);
+                    }
+                    if load.mapped > 0 {
+                        file.map(Some(base + load.start), load.mapped, protection, offset + load.offset)?;
+                    }
+                }
+                base
+            }
+        };
+        base = Some(start);
+        fill(start, &load)?;
         end = load.blank.0 + load.blank.1;
     }
-    Ok(base.wrapping_sub(plan.first as usize))
+    Ok(base.unwrap_or(0).wrapping_sub(plan.first))
 }
 
 /// Zeros behind the part of a segment that comes from the file.
@@ -43,12 +47,12 @@ fn fill(base: usize, load: &Load) -> Result<(), i32> {
     let (start, length) = load.zero;
     if length > 0 {
         // SAFETY: the plan allows it in writable segments only; they are mapped, and ours alone.
-        unsafe { memory::zero((base + start as usize) as *mut u8, length as usize) };
+        unsafe { memory::zero((base + start) as *mut u8, length) };
     }
     let (start, length) = load.blank;
     if length > 0 {
         // SAFETY: inside the span that was just mapped.
-        unsafe { sys::map_zeros(Some(base + start as usize), length as usize, Protection::of_segment(load.flags))? };
+        unsafe { sys::map_zeros(Some(base + start), length, Protection::of_segment(load.flags))? };
     }
     Ok(())
 }
@@ -57,7 +61,7 @@ fn fill(base: usize, load: &Load) -> Result<(), i32> {
 pub(crate) struct Program<'m> {
     table: &'m [u8],
     /// What is added to its addresses; unused in a file.
-    bias: u64,
+    bias: usize,
     /// Its file, mapped as a whole, if it is not loaded.
     file: Option<&'m [u8]>,
 }
@@ -71,8 +75,8 @@ impl<'m> Program<'m> {
         // SAFETY: the kernel mapped the headers; programs keep them.
         let bytes = unsafe { slice::from_raw_parts(table as *const u8, count * MACHINE.class.segment_size()) };
         // glibc's rtld.c and musl's dynlink.c do the same: without PT_PHDR the program lies where it was linked.
-        let linked = segments(bytes, MACHINE.class).find(|s| s.kind == PT_PHDR).map(|s| s.address);
-        let bias = linked.map_or(0, |linked| (table as u64).wrapping_sub(linked));
+        let linked = of_kind(bytes, MACHINE.class, PT_PHDR).map(|s| s.address);
+        let bias = linked.map_or(0, |linked| table.wrapping_sub(linked));
         Program { table: bytes, bias, file: None }
     }
 
@@ -87,40 +91,40 @@ impl<'m> Program<'m> {
         Needs::read(self, self.table, MACHINE.class)
     }
 
-    fn address(&self, linked: u64) -> usize {
-        self.bias.wrapping_add(linked) as usize
+    fn address(&self, linked: usize) -> usize {
+        self.bias.wrapping_add(linked)
     }
 
-    #[inline(never)]
-    fn load(&self, linked: u64) -> Option<Segment> {
-        segments(self.table, MACHINE.class).find(|s| s.kind == PT_LOAD && s.reach(linked).is_some())
+    fn load(&self, linked: usize) -> Option<Segment> {
+        loaded_at(self.table, MACHINE.class, linked)
     }
 
     /// Its dynamic section.
     pub(crate) fn dynamic(&self) -> Option<&[u8]> {
-        let segment = segments(self.table, MACHINE.class).find(|s| s.kind == PT_DYNAMIC)?;
-        self.from(segment.address)?.get(..usize::try_from(segment.file_size).ok()?)
+        let segment = of_kind(self.table, MACHINE.class, PT_DYNAMIC)?;
+        self.from(segment.address)?.get(..segment.file_size)
     }
 
-    /// Overwrites entries of the dynamic section of a mapped program: index, tag, value.
+    /// Overwrites entries of the dynamic section of a mapped program: index, tag, value. False if it cannot be
+    /// written to.
     ///
     /// # Safety
     /// The indices lie in the section.
-    pub(crate) unsafe fn set_dynamic(&self, page: usize, entries: [(usize, u64, usize); 2]) -> Option<()> {
-        let segment = segments(self.table, MACHINE.class).find(|s| s.kind == PT_DYNAMIC)?;
-        let load = self.load(segment.address).filter(|_| self.file.is_none())?;
+    pub(crate) unsafe fn set_dynamic(&self, page: usize, entries: [(usize, usize, usize); 2]) -> bool {
+        let segment = of_kind(self.table, MACHINE.class, PT_DYNAMIC).unwrap_or_default();
+        let Some(load) = self.load(segment.address) else { return false };
         let start = self.address(segment.address);
-        let (from, to) = (start & !(page - 1), (start + segment.file_size as usize + page - 1) & !(page - 1));
+        let (from, to) = (start & !(page - 1), (start + segment.file_size + page - 1) & !(page - 1));
         let writable = load.flags & PF_W != 0;
-        // SAFETY: pages of the program's own, which nobody executes: a dynamic section is data.
+        // SAFETY: pages of the program's own, which nobody executes now: a dynamic section is data.
         if !writable && !unsafe { sys::protect(from, to - from, Protection::WRITE) } {
-            return None;
+            return false;
         }
         for (index, tag, value) in entries {
             let entry = (start as *mut usize).wrapping_add(2 * index);
             // SAFETY: inside the section, by the caller, and writable.
             unsafe {
-                *entry = tag as usize;
+                *entry = tag;
                 *entry.add(1) = value;
             }
         }
@@ -128,24 +132,23 @@ impl<'m> Program<'m> {
             // SAFETY: as they were.
             unsafe { sys::protect(from, to - from, Protection::of_segment(load.flags)) };
         }
-        Some(())
+        true
     }
 
     /// What the loader will add to addresses of the program.
     pub(crate) fn bias(&self) -> usize {
-        self.bias as usize
+        self.bias
     }
 }
 
 impl Memory for Program<'_> {
     #[inline(never)]
-    fn from(&self, address: u64) -> Option<&[u8]> {
+    fn from(&self, address: usize) -> Option<&[u8]> {
         let segment = self.load(address).filter(|s| s.flags & PF_R != 0)?;
         let (distance, rest) = segment.reach(address)?;
-        let rest = usize::try_from(rest).ok()?;
         match self.file {
             Some(bytes) => {
-                let start = usize::try_from(segment.offset.checked_add(distance)?).ok()?;
+                let start = segment.offset.checked_add(distance)?;
                 bytes.get(start..start.saturating_add(rest).min(bytes.len()))
             }
             // SAFETY: the kernel mapped the file part of the segment, readable.

@@ -78,6 +78,7 @@ impl Stack {
         (0..self.variables).map(|index| unsafe { text(*self.top.add(self.arguments + 2 + index)) })
     }
 
+    #[inline(never)]
     fn pair(&self, name: usize) -> Option<*mut [usize; 2]> {
         let mut pair = self.auxiliary;
         // SAFETY: the vector ends in AT_NULL.
@@ -145,20 +146,23 @@ impl Stack {
 
 /// Takes away what [`Stack::add_variable`] added, and returns it: the environment ends where it ended, and what
 /// is left becomes an entry of the auxiliary vector that says "ignore me", for those who look for that vector
-/// behind the environment.
+/// behind the environment. `None`, and nothing changed, if somebody else has taken it away.
 ///
 /// # Safety
 /// `environment` is one to which entries were added.
-pub(crate) unsafe fn remove_variable(environment: *mut usize) -> *const u8 {
-    // SAFETY: pointers up to a null, of which the last two are the added ones.
+pub(crate) unsafe fn remove_variable(environment: *mut usize) -> Option<*const u8> {
+    // SAFETY: pointers up to a null; the added ones are the last two, and the only ones that are the same.
     unsafe {
         let mut end = environment;
         while *end != 0 {
             end = end.add(1);
         }
         let entry = *end.sub(1);
+        if end.offset_from(environment) < 2 || *end.sub(2) != entry {
+            return None;
+        }
         *end.sub(2) = 0;
         *end.sub(1) = aux::IGNORE;
-        entry as *const u8
+        Some(entry as *const u8)
     }
 }

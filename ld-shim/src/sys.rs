@@ -20,7 +20,14 @@ pub(crate) struct File(usize);
 pub(crate) struct Status {
     pub(crate) mode: u32,
     pub(crate) owner: u32,
-    pub(crate) size: u64,
+    pub(crate) size: usize,
+}
+
+impl Status {
+    /// `S_ISREG`.
+    pub(crate) fn is_regular(&self) -> bool {
+        self.mode & raw::S_IFMT == raw::S_IFREG
+    }
 }
 
 #[cfg(target_arch = "x86")]
@@ -29,7 +36,7 @@ use raw::{__NR_fstat64 as FSTAT, __NR_mmap2 as MMAP, stat64 as Stat};
 use raw::{__NR_fstat as FSTAT, __NR_mmap as MMAP, stat as Stat};
 
 /// `mmap2` counts in units of 4096 bytes whatever the page size, `mmap` in bytes.
-const OFFSET_UNIT: u64 = if cfg!(target_arch = "x86") { 4096 } else { 1 };
+const OFFSET_UNIT: usize = if cfg!(target_arch = "x86") { 4096 } else { 1 };
 
 /// Opens a file for reading. `path` ends in a NUL; never waits for a FIFO's other end.
 pub(crate) fn open(path: &[u8], follow: bool) -> Result<File, i32> {
@@ -49,31 +56,27 @@ impl File {
         result(unsafe { arch::call(FSTAT as usize, self.0, stat.as_mut_ptr() as usize, 0, 0, 0, 0) }).ok()?;
         // SAFETY: zeroed and then filled; every bit pattern is a value.
         let stat = unsafe { stat.assume_init() };
-        Some(Status { mode: stat.st_mode as u32, owner: stat.st_uid as u32, size: stat.st_size as u64 })
+        Some(Status { mode: stat.st_mode as u32, owner: stat.st_uid as u32, size: usize::try_from(stat.st_size).ok()? })
     }
 
-    /// Reads at an offset, as much as there is; a short read is a short file.
-    pub(crate) fn read_at<'b>(&self, into: &'b mut [MaybeUninit<u8>], offset: u64) -> Option<&'b [u8]> {
-        let (low, high) = if size_of::<usize>() == 4 { (offset as u32 as usize, (offset >> 32) as usize) } else { (offset as usize, 0) };
+    /// Reads at an offset, as much as there is; how many bytes that were. A short read is a short file.
+    pub(crate) fn read_at(&self, into: &mut [u8], offset: usize) -> usize {
+        // Where a word has 32 bits, the kernel takes the offset in two of them; the upper one is zero.
         // SAFETY: the kernel writes at most `into.len()` bytes there.
-        let got = result(unsafe {
-            arch::call(raw::__NR_pread64 as usize, self.0, into.as_mut_ptr() as usize, into.len(), low, high, 0)
-        });
-        let filled = into.get(..got.ok()?)?;
-        // SAFETY: the kernel has written that many.
-        Some(unsafe { core::slice::from_raw_parts(filled.as_ptr().cast(), filled.len()) })
+        let got = unsafe { arch::call(raw::__NR_pread64 as usize, self.0, into.as_mut_ptr() as usize, into.len(), offset, 0, 0) };
+        result(got).unwrap_or(0)
     }
 
     /// Maps a part of the file privately. With `at`, exactly there, over whatever is mapped.
     ///
     /// # Safety
     /// With `at`, nothing that is used lies there.
-    pub(crate) unsafe fn map(&self, at: Option<usize>, length: usize, flags: Protection, offset: u64) -> Result<usize, i32> {
+    pub(crate) unsafe fn map(&self, at: Option<usize>, length: usize, flags: Protection, offset: usize) -> Result<usize, i32> {
         let fixed = if at.is_some() { raw::MAP_FIXED } else { 0 };
         let how = raw::MAP_PRIVATE | fixed;
         // SAFETY: the caller's.
         let call = || unsafe {
-            arch::call(MMAP as usize, at.unwrap_or(0), length, flags.0 as usize, how as usize, self.0, (offset / OFFSET_UNIT) as usize)
+            arch::call(MMAP as usize, at.unwrap_or(0), length, flags.0 as usize, how as usize, self.0, offset / OFFSET_UNIT)
         };
         result(call())
     }
@@ -126,27 +129,25 @@ pub(crate) unsafe fn protect(at: usize, length: usize, protection: Protection) -
     result(unsafe { arch::call(raw::__NR_mprotect as usize, at, length, protection.0 as usize, 0, 0, 0) }).is_ok()
 }
 
-/// The path of the running program, by the kernel; without a NUL.
-pub(crate) fn own_path(into: &mut [MaybeUninit<u8>]) -> Option<&[u8]> {
-    link(b"/proc/self/exe\0", into)
-}
-
-/// The path of an open file, by the kernel; without a NUL.
-pub(crate) fn path_of<'b>(file: &File, into: &'b mut [MaybeUninit<u8>]) -> Option<&'b [u8]> {
-    let mut path = *b"/proc/self/fd/0000000000\0";
-    let (mut number, mut at) = (file.0, path.len() - 1);
-    while number > 0 || at + 10 > path.len() - 1 {
-        at -= 1;
-        *path.get_mut(at)? = b'0' + (number % 10) as u8;
-        number /= 10;
+/// The path of an open file, or of the running program, by the kernel; without a NUL.
+pub(crate) fn path_of<'b>(file: Option<&File>, into: &'b mut [MaybeUninit<u8>]) -> Option<&'b [u8]> {
+    // Slashes where a number has no digit: the kernel refuses leading zeros (`fs/proc/util.c`).
+    let mut path = *b"/proc/self/fd//////////0\0";
+    match file {
+        None => path = *b"/proc/self/exe\0\0\0\0\0\0\0\0\0\0\0",
+        Some(File(number)) => {
+            let mut number = *number;
+            for digit in path.get_mut(14..24)?.iter_mut().rev() {
+                if number > 0 {
+                    *digit = b'0' + (number % 10) as u8;
+                    number /= 10;
+                }
+            }
+        }
     }
-    link(&path, into)
-}
-
-fn link<'b>(path: &[u8], into: &'b mut [MaybeUninit<u8>]) -> Option<&'b [u8]> {
-    let (path, room, most) = (path.as_ptr() as usize, into.as_mut_ptr() as usize, into.len());
+    let (room, most) = (into.as_mut_ptr() as usize, into.len());
     // SAFETY: the path ends in a NUL; the kernel writes at most that many bytes.
-    let got = result(unsafe { arch::call(raw::__NR_readlinkat as usize, CWD, path, room, most, 0, 0) });
+    let got = result(unsafe { arch::call(raw::__NR_readlinkat as usize, CWD, path.as_ptr() as usize, room, most, 0, 0) });
     // A path that fills the room may be cut off.
     let filled = into.get(..got.ok().filter(|n| *n < most)?)?;
     // SAFETY: the kernel has written that many.

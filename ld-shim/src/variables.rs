@@ -45,6 +45,7 @@ pub struct Variables<'a> {
 }
 
 /// Reads the variables among the entries of an environment.
+#[inline(never)]
 pub fn read<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Variables<'a> {
     let mut out = Variables::default();
     let (mut own_loader, mut own_libraries) = (None, None);
