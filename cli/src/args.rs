@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::patch::words::{EXAMPLES as PATCH_EXAMPLES, PatchArgs};
+use crate::shim::words::{EXAMPLES as SHIM_EXAMPLES, ShimArgs};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use launch::rung::Rung;
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// Change programs and libraries so that they find what they need
     #[command(after_help = PATCH_EXAMPLES)]
     Patch(Box<PatchArgs>),
+    /// Install a loader that starts foreign programs without help, and tell it what they need
+    #[command(after_help = SHIM_EXAMPLES)]
+    Shim(ShimArgs),
     /// Look into the store and the archive's indexes
     #[command(after_help = STORE_EXAMPLES)]
     Store(StoreArgs),

@@ -14,7 +14,9 @@ mod inspect;
 mod patch;
 mod patchelf;
 mod progress;
+mod resolving;
 mod run;
+mod shim;
 mod store_command;
 
 use std::ffi::OsString;
@@ -43,6 +45,7 @@ fn real_main(words: Vec<OsString>) -> u8 {
         args::Command::Run(args) => run::run(&args),
         args::Command::Inspect(args) => inspect::inspect(&args),
         args::Command::Patch(args) => patch::run(&args),
+        args::Command::Shim(args) => shim::run(&args),
         args::Command::Store(args) => store_command::run(&args),
         args::Command::Completions { shell } => args::completions(shell),
         args::Command::Man { directory } => args::man(&directory),

@@ -3,29 +3,19 @@
 use crate::args::RunArgs;
 use crate::environment;
 use crate::failure::{Failure, OneLine};
-use crate::progress::Show;
+use crate::resolving::{self, How};
 use launch::ladder::{self, Decision, Question};
 use launch::materials::Materials;
 use launch::memory::{self, Decided, Key};
 use launch::program::Program;
 use launch::rung::Rung;
 use launch::start::Start;
-use resolver::answer::{self, Answer, Extent, Native, Sources, World};
-use resolver::elf;
-use resolver::files::Files;
-use resolver::machine;
-use resolver::needs::Libc;
-use resolver::provider::Provider;
-use sha2::{Digest, Sha256};
+use resolver::answer::{self, Answer, Extent, Native, World};
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use store::cache::Cache;
-use store::debian::{Debian, Options};
-use store::host::{self, Drivers, Host};
-use store::lock::Lock;
 use store::root::{Places, StoreRoot};
 
 /// How long an answer is good for that some source could not contribute to.
@@ -63,7 +53,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         )));
     }
     program.read_shebang(search_path.as_deref())?;
-    let (answer, whole) = answer_for(&program, root, args)?;
+    let (answer, whole) = resolving::answer_for(&program.binary, root, &how(args))?;
     let decide = |wanted| {
         let question = Question { program: &program, answer: &answer, wanted, argv0: &word };
         ladder::decide(&question, &Materials::new(cache.clone()))
@@ -127,59 +117,12 @@ fn key(args: &RunArgs, program: &Program, word: &OsStr, store: &Path) -> Key {
     ])
 }
 
-/// Asks the question; also says whether every source could be asked.
-fn answer_for(program: &Program, root: StoreRoot, args: &RunArgs) -> Result<(Answer, bool), Failure> {
-    let binary = program.binary.as_path();
-    let unreadable =
-        |e: elf::LoadError| Failure::cannot_start(format!("read {}: {e}; `xeno run` starts Linux programs and scripts", binary.display()));
-    let needs = elf::load(binary).map_err(unreadable)?;
-    let libc = needs.libc().unwrap_or(Libc::Glibc);
-    let system = machine::system(needs.arch, libc);
-    let hints = system.as_ref().map(host::driver_sonames).unwrap_or_default();
-    let lock = args.lock.as_ref().filter(|path| path.exists()).map(|path| Lock::load(path)).transpose()?;
-    let config = store::config::Config::from_env()?;
-    let mut debian = Debian::new(root, config, Options { offline: args.offline, progress: Arc::new(Show::new()) });
-    let digest = args.lock.as_ref().map(|_| sha256(binary)).transpose()?;
-    if let (Some(lock), Some(digest)) = (lock.clone(), &digest) {
-        lock.check_target(digest)?;
-        debian = debian.with_lock(lock)?;
-    }
-    let (here, drivers) = (Host(system.as_ref()), Drivers(system.as_ref()));
-    let archives: [&dyn Provider; 1] = [&debian];
+/// How a program that is to be run is asked about.
+fn how(args: &RunArgs) -> How<'_> {
     let pinned = args.lock.is_some();
     let forced = args.strategy.is_some_and(|s| s != Rung::Direct);
-    let sources = Sources { host: (!pinned).then_some(&here), drivers: &drivers, driver_sonames: &hints, archives: &archives };
     let extent = Extent { native: !pinned && !forced, optional: true };
-    let answer = answer::answer(binary, &sources, &environment::loaders(), &environment::shared_directories(), &Files::default(), extent)
-        .map_err(unreadable)?;
-    if let (Some(path), Some(digest), None) = (&args.lock, &digest, &lock)
-        && answer.resolution.is_complete()
-        && !args.dry_run
-    {
-        debian.lock(&answer.resolution, digest, None)?.save(path)?;
-    }
-    let whole = answer.resolution.failures.is_empty() && !debian.is_partial();
-    Ok((answer, whole))
-}
-
-fn sha256(path: &Path) -> Result<String, Failure> {
-    let failed = |e: std::io::Error| Failure::own(format!("hash {}: {e}", path.display()));
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mut hash = Sha256::new();
-    std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(failed)?;
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    How { lock: args.lock.as_deref(), dry_run: args.dry_run, offline: args.offline, extent }
 }
 
 /// `XENO_REPORT=FILE` receives the answer for machines.

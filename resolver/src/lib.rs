@@ -19,6 +19,7 @@ pub mod hints;
 pub mod ldcache;
 pub mod machine;
 pub mod map;
+pub mod named;
 pub mod needs;
 pub mod provider;
 pub mod resolution;

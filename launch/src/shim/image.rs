@@ -5,6 +5,7 @@ use super::base::Base;
 use super::{arch_of, machine};
 use crate::error::{Error, Kind};
 use crate::materials;
+use ld_shim::elf::{Machine, Refusal};
 use ld_shim::image::{DIGESTS_MAX, EVERYBODY, RECORD, Record, SIZE_MAX, digest, machine_of};
 use ld_shim::key::Key;
 use ld_shim::load::{HEADERS_MAX, Plan};
@@ -83,7 +84,9 @@ pub fn compose(content: &Content, path: &str, nothing: &str) -> Result<Vec<u8>, 
     }
     note(content, &mut out).map_err(&bad)?;
     let headers = headers(&loader).map_err(&bad)?;
-    Plan::of(headers, machine, PAGE).map_err(|e| bad(String::from_utf8_lossy(&[b"it ", e.text()].concat()).into_owned()))?;
+    if let Some(refusal) = refusal(headers, machine) {
+        return Err(bad(format!("it {}", String::from_utf8_lossy(refusal.text()))));
+    }
     let digests = told.map_or((0, 0), |count| (digests_at, count));
     let record = Record { machine, key: content.key, loader: place, digests, headers };
     out.extend_from_slice(&record.to_bytes().ok_or_else(|| bad("its headers are too long".to_owned()))?);
@@ -110,6 +113,11 @@ fn loader_copy(content: &Content, path: &str, nothing: &str) -> Result<(Vec<u8>,
         directories: content.live.clone(),
     };
     Ok((patcher::loader_copy(&bytes, &strings).map_err(fail)?.0, family))
+}
+
+/// Why the shim would not map a loader with these headers.
+fn refusal(headers: &[u8], machine: Machine) -> Option<Refusal> {
+    Plan::of(headers, machine, 4096).err()
 }
 
 /// What the shim does not read, right before the record: where the loader was copied from and the live
@@ -195,7 +203,7 @@ impl Image {
         let record = Record::parse(tail, bytes.len() as u64, machine).ok_or("its record contradicts itself")?;
         let arch = arch_of(machine);
         let copy = usize::try_from(record.loader).ok().and_then(|at| body.get(at..)).ok_or_else(cut)?;
-        if !copy.starts_with(record.headers) || Plan::of(record.headers, machine, PAGE).is_err() {
+        if !copy.starts_with(record.headers) || refusal(record.headers, machine).is_some() {
             return Err("its loader is none".to_owned());
         }
         let (loader, live) = note_of(body).ok_or("it does not say whose loader it has")?;

@@ -80,6 +80,23 @@ impl Site {
         }
     }
 
+    /// Whether something that was here before is kept beside the shim.
+    pub fn is_kept(&self) -> bool {
+        fs::symlink_metadata(saved(&self.at)).is_ok()
+    }
+
+    /// Keeps the loader that is here beside where the shim will be, and says where it can be found from then on.
+    ///
+    /// # Errors
+    /// If the place cannot be written to.
+    pub fn keep(&self) -> Result<PathBuf, Error> {
+        let saved = saved(&self.at);
+        if !matches!(look(&self.at, self.arch), There::Nothing | There::Shim(_)) {
+            installed::keep_as(&self.at, &saved).map_err(materials::own)?;
+        }
+        fs::canonicalize(&saved).map_err(|e| Error::io("find the loader", &saved, e, ""))
+    }
+
     /// Puts the shim here, which looks into `base`. What is here and is no shim is kept beside it.
     ///
     /// # Errors
@@ -90,18 +107,16 @@ impl Site {
             let cause = "the shim of this build has no place for a base directory";
             return Err(Error::new(Kind::Own, "install", self.at.display().to_string(), cause, "build it again with cargo xtask dist"));
         }
-        let own = |e| materials::own(e);
         if let Some(parent) = self.at.parent() {
-            installed::make_directory(parent, None).map_err(own)?;
+            installed::make_directory(parent, None).map_err(materials::own)?;
         }
-        match look(&self.at, self.arch) {
-            There::Loader | There::Other(_) => installed::keep_as(&self.at, &saved(&self.at)).map_err(own)?,
-            There::Nothing | There::Shim(_) => {}
+        if !matches!(look(&self.at, self.arch), There::Nothing | There::Shim(_)) {
+            installed::keep_as(&self.at, &saved(&self.at)).map_err(materials::own)?;
         }
         if Mapped::open(&self.at).is_ok_and(|there| there[..] == bytes[..]) {
             return Ok(());
         }
-        installed::put_file(&self.at, &bytes, 0o755).map_err(own)
+        installed::put_file(&self.at, &bytes, 0o755).map_err(materials::own)
     }
 
     /// Takes the shim away again and puts back what was here before; says whether something was.

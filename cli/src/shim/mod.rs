@@ -1,0 +1,68 @@
+//! `xeno shim`: words in, images and installations made by `launch`, what became of them told.
+
+mod add;
+mod install;
+mod show;
+mod status;
+pub(crate) mod words;
+
+use crate::failure::{Failure, OneLine};
+use launch::program::Program;
+use launch::shim::base::Base;
+use resolver::elf;
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+use words::{ShimArgs, ShimCommand};
+
+/// Something is out of date or not to be trusted.
+const NOT_WELL: u8 = 1;
+
+/// Does what the words say.
+pub(crate) fn run(args: &ShimArgs) -> Result<u8, Failure> {
+    match &args.command {
+        ShimCommand::Install(args) => install::install(args),
+        ShimCommand::Uninstall(args) => install::uninstall(args),
+        ShimCommand::Status(args) => status::status(args),
+        ShimCommand::Add(args) => add::add(args),
+        ShimCommand::Show(args) => show::show(args),
+    }
+}
+
+/// The program a word names; a file of that name in the current directory comes before `PATH`.
+pub(crate) fn program(word: &OsStr) -> Result<Program, Failure> {
+    let path = env::var_os("PATH");
+    let here = Path::new(".").join(word);
+    let mut program = Program::find(if Path::new(word).exists() { here.as_os_str() } else { word }, path.as_deref())?;
+    program.read_shebang(path.as_deref())?;
+    Ok(program)
+}
+
+/// The base directory for a program: the one that was named, else that of the shim that starts it, else the usual.
+pub(crate) fn base_for(into: Option<&Path>, binary: &Path) -> Result<Base, Failure> {
+    let shims = elf::load(binary).ok().and_then(|needs| Base::of_shim(Path::new(&needs.interpreter?)));
+    match (into, shims) {
+        (Some(named), shims) => {
+            let named = Base::at(named)?;
+            if let Some(other) = shims.filter(|other| *other != named) {
+                log::warn!("the shim that starts {} looks into {}, not into {}", binary.display(), other.text(), named.text());
+            }
+            Ok(named)
+        }
+        (None, Some(shims)) => Ok(shims),
+        (None, None) => Ok(Base::default()),
+    }
+}
+
+/// One line, whatever a hostile name in it contains.
+fn say(line: impl fmt::Display) {
+    anstream::println!("{}", OneLine(line));
+}
+
+/// One line of JSON.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string(value).map_err(|e| Failure::own(format!("write the report as JSON: {e}")))?;
+    anstream::println!("{json}");
+    Ok(())
+}
