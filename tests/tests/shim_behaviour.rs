@@ -19,9 +19,9 @@ const RPATH: &str = "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../own";
 /// The variables of the table, with what each is when it is set.
 const VARIABLES: [(&str, &str); 6] = [
     ("NIX_LD", "{real}"),
-    ("NIX_LD_x86_64_linux", "{dir}/second"),
+    ("NIX_LD_{system}", "{dir}/second"),
     ("NIX_LD_LIBRARY_PATH", "{dir}/a"),
-    ("NIX_LD_LIBRARY_PATH_x86_64_linux", "{dir}/b"),
+    ("NIX_LD_LIBRARY_PATH_{system}", "{dir}/b"),
     ("LD_LIBRARY_PATH", "{dir}/user"),
     ("LD_PRELOAD", "{dir}/pre/libpre.so.1"),
 ];

@@ -15,9 +15,9 @@ const USUAL: &[&str] = &["NIX_LD={real}", "NIX_LD_LIBRARY_PATH={dir}/a"];
 /// Every way in that an attacker could try.
 const HOSTILE: &[&str] = &[
     "NIX_LD={dir}/evil/attacker",
-    "NIX_LD_x86_64_linux={dir}/evil/attacker",
+    "NIX_LD_{system}={dir}/evil/attacker",
     "NIX_LD_LIBRARY_PATH={dir}/evil",
-    "NIX_LD_LIBRARY_PATH_x86_64_linux={dir}/evil",
+    "NIX_LD_LIBRARY_PATH_{system}={dir}/evil",
     "LD_LIBRARY_PATH={dir}/evil",
     "LD_PRELOAD={dir}/evil/libevil.so.1",
     "LD_AUDIT={dir}/evil/libevil.so.1",
@@ -203,7 +203,7 @@ fn without_variables_the_default_loader_and_libraries_are_used_and_the_environme
         everywhere_but_the_peer("\"LD_LIBRARY_PATH=\"", |lab| {
             lab.witness();
             let program = lab.program("plain", &[]);
-            for (entries, name) in [(&[][..], "ld.so"), (&["NIX_LD="], "ld.so"), (&["NIX_LD_x86_64_linux=", "NIX_LD=/nowhere"], "ld.so@")] {
+            for (entries, name) in [(&[][..], "ld.so"), (&["NIX_LD="], "ld.so"), (&["NIX_LD_{system}=", "NIX_LD=/nowhere"], "ld.so@")] {
                 let (native, library) = (lab.path("second"), lab.path("own/libmark.so.1"));
                 let command = lab.command(&[], &program, entries, &["x", "all"]);
                 let Some(mut command) = with_default(&command, &[(&native, name), (&library, "libmark.so.1")]) else { return };
@@ -211,14 +211,46 @@ fn without_variables_the_default_loader_and_libraries_are_used_and_the_environme
                 let loader = if name == "ld.so" { format!("{DEFAULT}/ld.so at 0") } else { lab.fill("{dir}/second at 0") };
                 assert_eq!(said.one("base"), loader);
                 assert!(said.all("object").contains(&format!("{DEFAULT}/libmark.so.1").as_str()), "{:?}", said.all("object"));
-                assert_eq!(said.list("main.environ"), entries.to_vec());
-                assert_eq!(said.list("mark.environ"), entries.to_vec());
+                let entries: Vec<String> = entries.iter().map(|entry| lab.fill(entry)).collect();
+                assert_eq!(said.list("main.environ"), entries);
+                assert_eq!(said.list("mark.environ"), entries);
             }
         });
     });
 }
 
 // ---- what is no loader
+
+/// Where fields of an ELF file lie (gABI): header, program header.
+struct Fields {
+    entry: usize,
+    table: usize,
+    table_size: usize,
+    table_count: usize,
+    header: usize,
+    segment: usize,
+    offset: usize,
+    address: usize,
+    file_size: usize,
+    memory_size: usize,
+}
+
+fn fields(lab: &Lab) -> Fields {
+    let small = lab.shim.machine.word == 4;
+    let pick = |in32, in64| if small { in32 } else { in64 };
+    Fields {
+        entry: 24,
+        table: pick(28, 32),
+        table_size: pick(42, 54),
+        table_count: pick(44, 56),
+        header: pick(52, 64),
+        segment: pick(32, 56),
+        offset: pick(4, 8),
+        address: pick(8, 16),
+        file_size: pick(16, 32),
+        memory_size: pick(20, 40),
+    }
+}
 
 /// What may be given as a loader and is none.
 fn no_loaders(lab: &Lab) -> Vec<PathBuf> {
@@ -228,28 +260,32 @@ fn no_loaders(lab: &Lab) -> Vec<PathBuf> {
         changed[at..at + bytes.len()].copy_from_slice(bytes);
         lab.file(name, &changed)
     };
-    // Positions of Elf64_Ehdr and of the first Elf64_Phdr (gABI).
-    let first = u64::from_le_bytes(real[32..40].try_into().unwrap()) as usize;
+    let word = |name: &str, at: usize, value: u64| with(name, at, &value.to_le_bytes()[..lab.shim.machine.word]);
+    let top = if lab.shim.machine.word == 4 { u64::from(u32::MAX) } else { u64::MAX };
+    let at = fields(lab);
+    // The first program header, which both machines' loaders have for PT_LOAD.
+    let first = at.header;
     let mut found = vec![
-        with("class-32", 4, &[1]),
+        with("class-other", 4, &[if lab.shim.machine.word == 4 { 2 } else { 1 }]),
         with("big-endian", 5, &[2]),
         with("executable", 16, &[2, 0]),
         with("other-machine", 18, &[243, 0]),
-        with("entry-nowhere", 24, &u64::MAX.to_le_bytes()),
-        with("headers-nowhere", 32, &u64::MAX.to_le_bytes()),
-        with("headers-of-no-size", 54, &[0, 0]),
-        with("no-headers", 56, &[0, 0]),
-        with("too-many-headers", 56, &[0xff, 0xff]),
-        with("segment-behind-the-end", first + 8, &(1_u64 << 40).to_le_bytes()),
-        with("segment-larger-than-the-file", first + 32, &(1_u64 << 30).to_le_bytes()),
-        with("segment-larger-than-memory", first + 40, &(u64::MAX >> 1).to_le_bytes()),
-        with("segment-at-the-end-of-addresses", first + 16, &(u64::MAX - 0xfff).to_le_bytes()),
+        word("entry-nowhere", at.entry, top),
+        word("entry-nothing", at.entry, 0),
+        word("headers-nowhere", at.table, top),
+        with("headers-of-no-size", at.table_size, &[0, 0]),
+        with("no-headers", at.table_count, &[0, 0]),
+        with("too-many-headers", at.table_count, &[0xff, 0xff]),
+        word("segment-behind-the-end", first + at.offset, 1 << 30),
+        word("segment-larger-than-the-file", first + at.file_size, 1 << 30),
+        word("segment-larger-than-memory", first + at.memory_size, top >> 1),
+        word("segment-at-the-end-of-addresses", first + at.address, top - 0xfff),
         lab.file("text", b"no loader\n"),
         lab.file("script", b"#!/bin/sh\necho attacker\n"),
         lab.file("empty", b""),
         lab.file("magic-only", b"\x7fELF"),
         lab.file("half-a-header", &real[..40]),
-        lab.file("header-only", &real[..64]),
+        lab.file("header-only", &real[..at.header]),
         lab.file("truncated", &real[..real.len() / 2]),
         lab.path("nat/witness"),
         lab.path("app/witness"),
@@ -258,14 +294,13 @@ fn no_loaders(lab: &Lab) -> Vec<PathBuf> {
         lab.path("pipe"),
         lab.path("closed"),
     ];
-    copy(&lab.static_program(), &lab.path("no-interpreter-pie"));
-    let fixed = xeno_tests::fixture(&format!("hello-{}-bare-static", std::env::consts::ARCH));
+    let fixed = xeno_tests::fixture(&format!("hello-{}-bare-static", lab.shim.machine.name));
     copy(&fixed, &lab.path("no-interpreter"));
     nix::unistd::mkfifo(&lab.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     symlink("closed", lab.path("closed")).unwrap();
     found.extend(["/", "/dev/zero", "/dev/null", "/dev/tty", "/proc/self/mem", "/nowhere/ld.so", "/etc/passwd/ld.so"].map(PathBuf::from));
-    let other = Path::new("/lib/ld-linux.so.2");
-    found.extend(other.is_file().then(|| other.to_owned()));
+    let others = ["/lib/ld-linux.so.2", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
+    found.extend(others.into_iter().filter(|other| other.is_file() && *other != Path::new(&lab.fill("{real}"))));
     found
 }
 
@@ -325,12 +360,14 @@ fn a_loader_is_put_into_memory_as_its_segments_say() {
 
 #[test]
 fn the_shim_as_its_own_loader_is_refused() {
-    let Some(ours) = shim_support::ours() else { return };
-    let lab = Lab::new(&ours);
-    let program = lab.witness();
-    lab.run(&program, &["NIX_LD={dir}/loader"], &[]).refusal(program.to_str().unwrap());
-    copy(&lab.path("loader"), &lab.path("another"));
-    lab.run(&program, &["NIX_LD={dir}/another"], &[]).refusal(program.to_str().unwrap());
+    everywhere(|lab| {
+        if !lab.shim.peer {
+            let program = lab.witness();
+            lab.run(&program, &["NIX_LD={dir}/loader"], &[]).refusal(program.to_str().unwrap());
+            copy(&lab.path("loader"), &lab.path("another"));
+            lab.run(&program, &["NIX_LD={dir}/another"], &[]).refusal(program.to_str().unwrap());
+        }
+    });
 }
 
 #[test]
@@ -468,14 +505,21 @@ impl Numbers {
 }
 
 /// The bytes of a file that loaders read before anything else: headers, and the dynamic section.
-fn places(file: &[u8]) -> Vec<usize> {
-    let number = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().unwrap()) as usize;
-    let headers = 64 + 56 * usize::from(u16::from_le_bytes(file[56..58].try_into().unwrap()));
+fn places(lab: &Lab, file: &[u8]) -> Vec<usize> {
+    let at = fields(lab);
+    let number = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes[..lab.shim.machine.word].copy_from_slice(&file[at..at + lab.shim.machine.word]);
+        u64::from_le_bytes(bytes) as usize
+    };
+    let count = usize::from(u16::from_le_bytes(file[at.table_count..at.table_count + 2].try_into().unwrap()));
+    let headers = at.header + at.segment * count;
     let mut found: Vec<usize> = (4..headers).collect();
-    for header in (64..headers).step_by(56) {
+    for header in (at.header..headers).step_by(at.segment) {
         // PT_DYNAMIC
         if file[header..header + 4] == [2, 0, 0, 0] {
-            found.extend(number(header + 8)..number(header + 8) + number(header + 32));
+            let start = number(header + at.offset);
+            found.extend(start..start + number(header + at.file_size));
         }
     }
     found
@@ -486,7 +530,7 @@ fn a_damaged_program_starts_through_the_shim_if_it_starts_natively_and_only_then
     everywhere(|lab| {
         let program = lab.witness();
         let (good, native) = (fs::read(&program).unwrap(), fs::read(lab.native_of(&program)).unwrap());
-        let (places, mut numbers) = (places(&good), Numbers(0));
+        let (places, mut numbers) = (places(lab, &good), Numbers(0));
         for round in 0..400 {
             let (at, value) = (places[numbers.below(places.len())], [0, 1, 0xff, numbers.below(256) as u8][numbers.below(4)]);
             let damaged = |bytes: &[u8]| [&bytes[..at], &[value], &bytes[at + 1..]].concat();

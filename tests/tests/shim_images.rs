@@ -14,7 +14,7 @@ use std::process::Command;
 /// Every way in that an attacker could try.
 const HOSTILE: &[&str] = &[
     "NIX_LD={dir}/evil/attacker",
-    "NIX_LD_x86_64_linux={dir}/evil/attacker",
+    "NIX_LD_{system}={dir}/evil/attacker",
     "NIX_LD_LIBRARY_PATH={dir}/evil",
     "LD_LIBRARY_PATH={dir}/evil",
     "LD_PRELOAD={dir}/evil/libevil.so.1",
@@ -120,7 +120,7 @@ fn a_program_with_an_image_needs_no_variable_and_everybody_after_it_sees_the_par
             &["LD_LIBRARY_PATH="],
             &["LD_LIBRARY_PATH={dir}/user"],
             &["LD_PRELOAD={dir}/pre/libpre.so.1", "LD_LIBRARY_PATH=/nowhere"],
-            &["NIX_LD=/nowhere", "NIX_LD_LIBRARY_PATH={dir}/user", "NIX_LD_x86_64_linux=/nowhere"],
+            &["NIX_LD=/nowhere", "NIX_LD_LIBRARY_PATH={dir}/user", "NIX_LD_{system}=/nowhere"],
             &["MARK_SETS=LD_LIBRARY_PATH"],
         ];
         for entries in rows {

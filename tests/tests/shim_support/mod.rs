@@ -24,35 +24,83 @@ const BASE_MARK: &[u8] = b"xeno shim base:\0";
 /// The longest base directory.
 const BASE_ROOM: usize = 48;
 
+/// A kind of programs that this machine runs by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Machine {
+    pub name: &'static str,
+    /// Nix's name of it, as variables end.
+    pub system: &'static str,
+    /// What makes the C compiler build for it.
+    pub flags: &'static [&'static str],
+    /// Bytes of an address.
+    pub word: usize,
+}
+
+/// Those of which shims are tested; the first is what the C compiler builds for by itself.
+static MACHINES: &[Machine] = &[
+    #[cfg(target_arch = "x86_64")]
+    Machine { name: "x86_64", system: "x86_64_linux", flags: &[], word: 8 },
+    #[cfg(target_arch = "x86_64")]
+    Machine { name: "i686", system: "i686_linux", flags: &["-m32"], word: 4 },
+    #[cfg(target_arch = "aarch64")]
+    Machine { name: "aarch64", system: "aarch64_linux", flags: &[], word: 8 },
+    #[cfg(target_arch = "riscv64")]
+    Machine { name: "riscv64", system: "riscv64_linux", flags: &[], word: 8 },
+];
+
+impl Machine {
+    /// Whether programs for it can be built here. Skips if not.
+    fn can_be_built_for(&self) -> bool {
+        let source = xeno_tests::repository().join("fixtures/src/shim/child.c");
+        let done = Command::new("cc").args(self.flags).args(["-o", "/dev/null"]).arg(source).output();
+        let can = done.is_ok_and(|output| output.status.success());
+        if !can {
+            skip(&format!("the C compiler builds no programs for {}", self.name));
+        }
+        can
+    }
+}
+
 /// A loader shim to test.
 #[derive(Clone, Debug)]
 pub struct Shim {
     pub file: PathBuf,
+    pub machine: &'static Machine,
     pub peer: bool,
 }
 
-/// Ours, if it is built (else a skip), and the peer, if it is named.
+/// Ours, one for each kind of programs (a skip for each that is not built), and the peer, if it is named.
 pub fn shims() -> Vec<Shim> {
-    let peer = std::env::var_os("XENO_PEER_NIX_LD").map(|path| Shim { file: path.into(), peer: true });
-    ours().into_iter().chain(peer).collect()
+    let peer = std::env::var_os("XENO_PEER_NIX_LD").zip(MACHINES.first());
+    let peer = peer.map(|(path, machine)| Shim { file: path.into(), machine, peer: true });
+    MACHINES.iter().filter_map(ours_for).chain(peer).collect()
 }
 
-/// The shim that `cargo xtask dist` built for this machine, in `$XENO_DIST` or where it leaves it.
+/// The shim for what the C compiler builds by itself.
 pub fn ours() -> Option<Shim> {
-    let name = Path::new("ld-shim").join(std::env::consts::ARCH);
+    MACHINES.first().and_then(ours_for)
+}
+
+/// The shim that `cargo xtask dist` built, in `$XENO_DIST` or where it leaves it.
+fn ours_for(machine: &'static Machine) -> Option<Shim> {
+    let name = Path::new("ld-shim").join(machine.name);
     let given = std::env::var_os("XENO_DIST").map(|dist| PathBuf::from(dist).join(&name));
     let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| xeno_tests::repository().join("target"), PathBuf::from);
     let found = given.into_iter().chain([built.join("dist").join(&name)]).find(|path| path.is_file());
     if found.is_none() {
-        skip("no ld-shim is built; cargo xtask dist builds it");
+        skip(&format!("no ld-shim for {} is built; cargo xtask dist builds it", machine.name));
     }
-    found.map(|file| Shim { file, peer: false })
+    found.filter(|_| machine.can_be_built_for()).map(|file| Shim { file, machine, peer: false })
 }
 
 /// A law that every shim keeps.
 pub fn everywhere(law: impl Fn(&Lab)) {
     let Some(_) = xeno_tests::peer("cc") else { return };
-    shims().iter().for_each(|shim| law(&Lab::new(shim)));
+    for shim in shims() {
+        // Captured, and shown where the law does not hold.
+        println!("the law for {} of {}", shim.machine.name, shim.file.display());
+        law(&Lab::new(&shim));
+    }
 }
 
 /// A law that ours keeps and the peer is known to break: there it has to fail, with a message that has
@@ -109,7 +157,8 @@ impl Lab {
         // Every user has to reach it.
         let launch = dir.path().join("launch");
         copy(&compiled("launch", &["launch.c"], &[], &[]), &launch);
-        let native = resolver::elf::load(&launch).unwrap().interpreter.unwrap();
+        let plain = compiled("plain", &["child.c", "record.h"], shim.machine.flags, &[]);
+        let native = resolver::elf::load(&plain).unwrap().interpreter.unwrap();
         let lab = Lab { dir, base, shim: shim.clone(), native: PathBuf::from(native), launch };
         let images = lab.base.as_ref().map_or_else(|| lab.path("none"), |base| base.path().to_owned());
         let loader = with_base(&fs::read(&shim.file).unwrap(), &format!("{}/", images.display()));
@@ -130,9 +179,11 @@ impl Lab {
         self.base.as_ref().unwrap().path()
     }
 
-    /// The text with `{dir}` and `{real}`, the machine's own loader, filled in.
+    /// The text with `{dir}`, `{system}` and `{real}`, the machine's own loader, filled in.
     pub fn fill(&self, text: &str) -> String {
-        text.replace("{dir}", self.path("").to_str().unwrap()).replace("{real}", self.native.to_str().unwrap())
+        text.replace("{dir}", self.path("").to_str().unwrap())
+            .replace("{real}", self.native.to_str().unwrap())
+            .replace("{system}", self.shim.machine.system)
     }
 
     /// Writes an executable file that no other process may have open for writing.
@@ -146,7 +197,7 @@ impl Lab {
     /// A library at `DIR/libFUNCTION.so.1` that says `DIR`.
     pub fn library(&self, dir: &str, function: &str, flags: &[&str]) -> PathBuf {
         let to = self.path(&format!("{dir}/lib{function}.so.1"));
-        copy(&library(dir, function, flags), &to);
+        copy(&self.built_library(dir, function, flags), &to);
         to
     }
 
@@ -154,7 +205,7 @@ impl Lab {
     /// libmark.so.1 and has only these flags.
     pub fn program(&self, name: &str, flags: &[&str]) -> PathBuf {
         let flags: Vec<&str> = ["-Wl,--no-as-needed", "-ldl"].into_iter().chain(flags.iter().copied()).collect();
-        self.both(name, "witness.c", &flags, &[&library("link", "mark", &[])])
+        self.both(name, "witness.c", &flags, &[&self.built_library("link", "mark", &[])])
     }
 
     /// A child that needs nothing but the C library, at `app/child` and at `nat/child`.
@@ -165,14 +216,26 @@ impl Lab {
     /// The child as a static PIE, which names no loader.
     pub fn static_program(&self) -> PathBuf {
         let to = self.path("app/static");
-        copy(&compiled("static", &["child.c", "record.h"], &["-static-pie"], &[]), &to);
+        copy(&self.compiled("static", &["child.c", "record.h"], &["-static-pie"], &[]), &to);
         to
+    }
+
+    fn built_library(&self, place: &str, function: &str, flags: &[&str]) -> PathBuf {
+        let (place, function_is) = (format!("-DWHERE=\"{place}\""), format!("-DFUNCTION={function}"));
+        let soname = format!("-Wl,-soname,lib{function}.so.1");
+        let all: Vec<&str> = ["-shared", "-fPIC", &place, &function_is, &soname].into_iter().chain(flags.iter().copied()).collect();
+        self.compiled(function, &["mark.c", "record.h"], &all, &[])
+    }
+
+    fn compiled(&self, name: &str, sources: &[&str], flags: &[&str], with: &[&Path]) -> PathBuf {
+        let flags: Vec<&str> = self.shim.machine.flags.iter().chain(flags).copied().collect();
+        compiled(name, sources, &flags, with)
     }
 
     fn both(&self, name: &str, source: &str, flags: &[&str], with: &[&Path]) -> PathBuf {
         let linker = format!("-Wl,--dynamic-linker={PLACEHOLDER}");
         let flags: Vec<&str> = flags.iter().copied().chain([linker.as_str()]).collect();
-        let built = fs::read(compiled("program", &[source, "record.h"], &flags, with)).unwrap();
+        let built = fs::read(self.compiled("program", &[source, "record.h"], &flags, with)).unwrap();
         for (place, loader) in [("app", "loader"), ("nat", "native")] {
             self.file(
                 &format!("{place}/{name}"),
@@ -220,7 +283,7 @@ impl Lab {
     /// Something shaped as a loader that says that it ran, if its segments are in memory as they should be.
     pub fn bare_loader(&self, name: &str, flags: &[&str]) -> PathBuf {
         let flags: Vec<&str> = ["-nostdlib", "-static-pie", "-fPIE"].into_iter().chain(flags.iter().copied()).collect();
-        copy(&compiled("attacker", &["attacker.c"], &flags, &[]), &self.path(name));
+        copy(&self.compiled("attacker", &["attacker.c"], &flags, &[]), &self.path(name));
         self.path(name)
     }
 
@@ -367,13 +430,6 @@ pub fn copy(from: &Path, to: &Path) {
     let script = r#"cp -fL "$1" "$2" && chmod 755 "$2""#;
     let status = Command::new("sh").args(["-c", script, "sh"]).arg(from).arg(to).status().unwrap();
     assert!(status.success(), "copy {} to {}", from.display(), to.display());
-}
-
-fn library(place: &str, function: &str, flags: &[&str]) -> PathBuf {
-    let (place, function_is) = (format!("-DWHERE=\"{place}\""), format!("-DFUNCTION={function}"));
-    let soname = format!("-Wl,-soname,lib{function}.so.1");
-    let all: Vec<&str> = ["-shared", "-fPIC", &place, &function_is, &soname].into_iter().chain(flags.iter().copied()).collect();
-    compiled(function, &["mark.c", "record.h"], &all, &[])
 }
 
 /// What the C compiler makes of a source with these flags. Kept among the other things that were built: the
