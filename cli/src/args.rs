@@ -26,6 +26,16 @@ Examples:
 
 Exit status: 0 if the program could be read, 125 to 127 as for `xeno run`.";
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  xeno doctor ./tool           every step from the kernel to the symbol versions, up to the first that fails
+  xeno doctor --json ./tool    the same for machines
+  xeno doctor                  the machine alone: private roots, loaders, shims and their images
+
+--json prints one object: `program`, `starts`, and `steps` with `step`, `state` (ok, note, wrong), `text` and `fix`.
+
+Exit status: 0 if it would start as it is, 1 if not, 125 to 127 as for `xeno run`.";
+
 const STORE_EXAMPLES: &str = "\
 Examples:
   xeno store which libssl.so.1.1    which package has a library
@@ -55,6 +65,9 @@ pub(crate) enum Command {
     /// Install a loader that starts foreign programs without help, and tell it what they need
     #[command(after_help = SHIM_EXAMPLES)]
     Shim(ShimArgs),
+    /// Say what keeps a program from starting as it is, and what to do about it
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Look into the store and the archive's indexes
     #[command(after_help = STORE_EXAMPLES)]
     Store(StoreArgs),
@@ -75,7 +88,7 @@ pub(crate) enum Command {
 /// `xeno run`.
 #[derive(clap::Args)]
 pub(crate) struct RunArgs {
-    /// Take this way of starting it only: direct, view, overlay or loader
+    /// Take this way of starting it only: direct, shim, view, overlay or loader
     #[arg(long, value_name = "S", value_parser = |s: &str| s.parse::<Rung>())]
     pub(crate) strategy: Option<Rung>,
     /// Say how it would be started and why, and start nothing
@@ -104,6 +117,17 @@ pub(crate) struct InspectArgs {
     /// The program
     #[arg(value_name = "PROG")]
     pub(crate) program: OsString,
+}
+
+/// `xeno doctor`.
+#[derive(clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The program
+    #[arg(value_name = "PROG")]
+    pub(crate) program: Option<OsString>,
 }
 
 /// `xeno store`.

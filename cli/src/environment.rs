@@ -24,10 +24,12 @@ pub(crate) fn loader_variables() -> [OsString; 2] {
     ["LD_LIBRARY_PATH", "LD_PRELOAD"].map(|name| env::var_os(name).unwrap_or_default())
 }
 
-/// Every variable that configures where libraries come from, joined: part of the question as well.
+/// Every variable that configures where libraries come from, joined: part of the question as well. An installed
+/// shim follows nix-ld's.
 pub(crate) fn configuration() -> OsString {
     let mut out = OsString::new();
-    for name in ["XENO_CONFIG", "XENO_DEBIAN_MIRROR", "XENO_DEBIAN_SECURITY_MIRROR", "XENO_DEBIAN_SUITES", "XENO_DEBIAN_KEYRING"] {
+    let own = ["XENO_CONFIG", "XENO_DEBIAN_MIRROR", "XENO_DEBIAN_SECURITY_MIRROR", "XENO_DEBIAN_SUITES", "XENO_DEBIAN_KEYRING"];
+    for name in own.into_iter().chain(launch::shim::program::OVERRIDES) {
         out.push(env::var_os(name).unwrap_or_default());
         out.push("\n");
     }

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this crate is the one that talks to people")]
 
 mod args;
+mod doctor;
 mod entry;
 mod environment;
 mod failure;
@@ -45,6 +46,7 @@ fn real_main(words: Vec<OsString>) -> u8 {
         args::Command::Run(args) => run::run(&args),
         args::Command::Inspect(args) => inspect::inspect(&args),
         args::Command::Patch(args) => patch::run(&args),
+        args::Command::Doctor(args) => doctor::doctor(&args),
         args::Command::Shim(args) => shim::run(&args),
         args::Command::Store(args) => store_command::run(&args),
         args::Command::Completions { shell } => args::completions(shell),

@@ -5,6 +5,7 @@ use crate::environment;
 use crate::failure::Failure;
 use crate::progress::Show;
 use resolver::answer::{self, Answer, Extent, Sources};
+use resolver::closure::Environment;
 use resolver::elf::{self, LoadError};
 use resolver::files::Files;
 use resolver::machine;
@@ -29,6 +30,8 @@ pub(crate) struct How<'a> {
     pub(crate) offline: bool,
     /// How far to look.
     pub(crate) extent: Extent,
+    /// Whether the loaders' variables of this process count.
+    pub(crate) variables: bool,
 }
 
 /// The archive as a source.
@@ -55,7 +58,8 @@ pub(crate) fn answer_for(binary: &Path, root: StoreRoot, how: &How<'_>) -> Resul
     let archives: [&dyn Provider; 1] = [&debian];
     let host = how.lock.is_none().then_some(&here as &dyn Provider);
     let sources = Sources { host, drivers: &drivers, driver_sonames: &hints, archives: &archives };
-    let (variables, shared) = (environment::loaders(), environment::shared_directories());
+    let shared = environment::shared_directories();
+    let variables = if how.variables { environment::loaders() } else { Environment::default() };
     let answer = answer::answer(binary, &sources, &variables, &shared, &Files::default(), how.extent).map_err(unreadable)?;
     if let (Some(path), Some(digest), None) = (how.lock, &digest, &lock)
         && answer.resolution.is_complete()

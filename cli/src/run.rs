@@ -122,7 +122,7 @@ fn how(args: &RunArgs) -> How<'_> {
     let pinned = args.lock.is_some();
     let forced = args.strategy.is_some_and(|s| s != Rung::Direct);
     let extent = Extent { native: !pinned && !forced, optional: true };
-    How { lock: args.lock.as_deref(), dry_run: args.dry_run, offline: args.offline, extent }
+    How { lock: args.lock.as_deref(), dry_run: args.dry_run, offline: args.offline, extent, variables: true }
 }
 
 /// `XENO_REPORT=FILE` receives the answer for machines.

@@ -6,11 +6,16 @@ use crate::program::Program;
 use crate::report::Report;
 use crate::room::{self, Room};
 use crate::rung::{Rung, Step};
+use crate::shim;
+use crate::shim::base::Base;
+use crate::shim::image::{Finds, Image};
+use crate::shim::program::Prospect;
 use crate::start::Start;
 use resolver::answer::{self, Answer, Native, World};
 use resolver::elf;
 use resolver::needs::Libc;
 use resolver::provider::LibcSet;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -21,6 +26,9 @@ const COPIES_MAX: usize = 64;
 
 /// The most optional files that are watched one by one.
 const OPTIONAL_WATCHED_MAX: usize = 64;
+
+/// The most answers of an image that a report lists: those of a program, not those of a whole machine.
+const ANSWERS_MAX: usize = 256;
 
 /// What the ladder is given.
 pub struct Question<'a> {
@@ -91,7 +99,7 @@ enum Verdict {
 /// # Errors
 /// When materials that a rung needs cannot be made. That no rung fits is a [`Decision`] without a start.
 pub fn decide(question: &Question<'_>, materials: &Materials) -> Result<Decision, Error> {
-    let climb = Climb { q: question, materials };
+    let climb = Climb { q: question, materials, private_images: RefCell::default() };
     let mut steps: Vec<Step> = Vec::new();
     let mut start = None;
     for rung in Rung::LADDER {
@@ -104,8 +112,8 @@ pub fn decide(question: &Question<'_>, materials: &Materials) -> Result<Decision
         }
         let verdict = match rung {
             Rung::Direct => climb.direct(),
-            Rung::View => climb.private_root(false)?,
-            Rung::Overlay => climb.private_root(true)?,
+            Rung::Shim => climb.shim()?,
+            Rung::View | Rung::Overlay => climb.private_root(rung)?,
             Rung::Loader => climb.loader()?,
         };
         let (taken, why) = match verdict {
@@ -117,9 +125,12 @@ pub fn decide(question: &Question<'_>, materials: &Materials) -> Result<Decision
         };
         steps.push(Step { rung, taken, why });
     }
-    let copies: Vec<&Path> = start.iter().flat_map(copies_of).collect();
+    let shim = start.iter().filter(|s| s.rung == Rung::Shim).flat_map(|_| climb.mapped_by_shim());
+    let shim: Vec<PathBuf> = shim.collect();
+    let copies: Vec<&Path> = start.iter().flat_map(copies_of).chain(shim.iter().map(PathBuf::as_path)).collect();
     let report = Report::new(question.answer, &steps, &copies).to_json();
-    let losses = start.as_ref().map(|s| s.rung.losses(nix::unistd::geteuid().as_raw() != 0)).unwrap_or_default();
+    let user_namespace = nix::unistd::geteuid().as_raw() != 0;
+    let losses = start.as_ref().map(|s| s.rung.losses(s.root().is_some(), user_namespace)).unwrap_or_default();
     Ok(Decision { watched: climb.watched(start.as_ref()), steps, start, losses, report })
 }
 
@@ -132,6 +143,8 @@ fn copies_of(start: &Start) -> impl Iterator<Item = &Path> {
 struct Climb<'a> {
     q: &'a Question<'a>,
     materials: &'a Materials,
+    /// The images of a private root with a shim.
+    private_images: RefCell<Vec<PathBuf>>,
 }
 
 impl Climb<'_> {
@@ -151,6 +164,73 @@ impl Climb<'_> {
         }
     }
 
+    /// The base directory of the shim at the program's interpreter, if there is one.
+    fn installed_base(&self) -> Option<Base> {
+        let interpreter = self.q.answer.resolution.needs.interpreter.as_deref()?;
+        Base::of_shim(Path::new(interpreter))
+    }
+
+    fn shim(&self) -> Result<Verdict, Error> {
+        let resolution = &self.q.answer.resolution;
+        let Some(interpreter) = resolution.needs.interpreter.as_deref() else {
+            return Ok(Verdict::Pass("it names no interpreter".to_owned()));
+        };
+        if let Some(why) = self.hopeless() {
+            return Ok(Verdict::Pass(why));
+        }
+        let why = match (self.installed_base(), &self.q.program.stand_in) {
+            (None, _) => format!("no shim is installed at {interpreter}"),
+            (_, Some((missing, _))) => format!("the script's interpreter {} does not exist", missing.display()),
+            (Some(base), None) => match shim::program::prospect(self.materials, resolution, &base) {
+                Ok(Prospect::Starts(image)) => {
+                    let start = Start { rung: Rung::Shim, ..Start::direct() };
+                    return Ok(Verdict::Take(start, format!("the shim at {interpreter} gives it what {} says", image.display())));
+                }
+                Ok(Prospect::Not(why)) => format!("the shim at {interpreter} {why}"),
+                Err(e) => format!("the shim at {interpreter} cannot help: {e}"),
+            },
+        };
+        if self.q.wanted == Some(Rung::Shim) { self.private_root(Rung::Shim) } else { Ok(Verdict::Pass(why)) }
+    }
+
+    /// The images that a shim looks for, and their libraries: files that are mapped in place of the resolution's.
+    fn mapped_by_shim(&self) -> Vec<PathBuf> {
+        let mut out = self.private_images.borrow().clone();
+        out.extend(self.candidates());
+        let answers = |path: &PathBuf| match Image::load(path).ok()?.content.finds {
+            Finds::Answers(answers) if answers.len() <= ANSWERS_MAX => Some(answers.into_values().collect::<Vec<_>>()),
+            _ => None,
+        };
+        let named: Vec<PathBuf> = out.iter().filter_map(answers).flatten().collect();
+        out.retain(|path| path.exists());
+        out.extend(named);
+        out
+    }
+
+    /// The images that an installed shim would look for.
+    fn candidates(&self) -> Vec<PathBuf> {
+        let resolution = &self.q.answer.resolution;
+        let arch = resolution.needs.arch;
+        let libc = resolution.needs.libc().unwrap_or(Libc::Glibc);
+        let Some(base) = self.installed_base() else { return Vec::new() };
+        let key = shim::program::key(&resolution.program, arch);
+        key.map(|key| shim::program::candidates(&base, key, arch, libc)).unwrap_or_default()
+    }
+
+    /// Puts a shim where the loader copy of a private root lies otherwise, and images where it looks.
+    fn private_shim(&self, start: &mut Start, inside: &Inside) -> Result<(), Error> {
+        let resolution = &self.q.answer.resolution;
+        let base = Base::at(&inside.images())?;
+        start.links.push((PathBuf::from(&inside.loader), shim::install::copy(self.materials, resolution.needs.arch, &base)?));
+        // Its key is that of the file the kernel will map: the copy, where one hides the program.
+        let hidden = start.binds.iter().find(|(_, over)| *over == self.q.program.binary).map(|(copy, _)| copy.as_path());
+        let images = shim::program::private(self.materials, resolution, &base, hidden.unwrap_or(&self.q.program.binary))?;
+        let names = std::fs::read_dir(&images).into_iter().flatten().flatten().map(|entry| entry.path());
+        self.private_images.borrow_mut().extend(names.filter(|path| !path.is_symlink()));
+        start.links.push((inside.images(), images));
+        Ok(())
+    }
+
     /// Why no private root or loader can help at all.
     fn hopeless(&self) -> Option<String> {
         let resolution = &self.q.answer.resolution;
@@ -166,13 +246,15 @@ impl Climb<'_> {
         (!resolution.needs.kind.is_static() && !resolution.is_complete()).then(|| answer::first_fault(resolution))
     }
 
-    /// *view* where the interpreter's path is free, *overlay* where something lies there.
-    fn private_root(&self, overlay: bool) -> Result<Verdict, Error> {
+    /// *view* where the interpreter's path is free, *overlay* where something lies there; *shim* does either, and
+    /// has a shim where they have a loader copy.
+    fn private_root(&self, rung: Rung) -> Result<Verdict, Error> {
         if let Some(why) = self.hopeless() {
             return Ok(Verdict::Pass(why));
         }
         let resolution = &self.q.answer.resolution;
-        let mut start = Start { rung: if overlay { Rung::Overlay } else { Rung::View }, ..Start::direct() };
+        let overlay = rung == Rung::Overlay;
+        let mut start = Start { rung, ..Start::direct() };
         if let Some((missing, found)) = &self.q.program.stand_in {
             if !start.make_room(missing) {
                 return Ok(Verdict::Pass(format!(
@@ -189,7 +271,7 @@ impl Climb<'_> {
             }
             (Some(set), Some(interpreter)) => {
                 let free = room::at(Path::new(interpreter)) != Room::Taken;
-                if free == overlay {
+                if free == overlay && rung != Rung::Shim {
                     let why = if free {
                         "the interpreter's path is free: view does it"
                     } else {
@@ -198,21 +280,26 @@ impl Climb<'_> {
                     return Ok(Verdict::Pass(why.to_owned()));
                 }
                 let inside = Inside::free(resolution.needs.arch, set.libc);
-                let copy = self.materials.loader(&set.loader, &inside)?;
-                start.links.push((PathBuf::from(&inside.loader), copy));
-                start.links.push((PathBuf::from(&inside.libraries), self.materials.libraries(resolution, set.libc)?));
-                self.add_data(&mut start, set);
+                if rung != Rung::Shim {
+                    let copy = self.materials.loader(&set.loader, &inside)?;
+                    start.links.push((PathBuf::from(&inside.loader), copy));
+                    start.links.push((PathBuf::from(&inside.libraries), self.materials.libraries(resolution, set.libc)?));
+                    self.add_data(&mut start, set);
+                }
                 if let Some(why) = self.cover(&mut start, &inside, set.libc, &self.q.program.binary)? {
                     return Ok(Verdict::Pass(why));
+                }
+                if rung == Rung::Shim {
+                    self.private_shim(&mut start, &inside)?;
                 }
                 let world = match resolution.libc_set.as_ref().map(|s| s.version.as_str()) {
                     Some(version) if !version.is_empty() => format!(" (libc {version})"),
                     _ => String::new(),
                 };
-                if overlay {
-                    format!("a copy that names {} hides the program{world}", inside.loader)
-                } else {
-                    format!("{interpreter} can be added in a private root{world}")
+                match (rung, free) {
+                    (Rung::Shim, true) => format!("a shim can be added at {interpreter} in a private root{world}"),
+                    (_, true) => format!("{interpreter} can be added in a private root{world}"),
+                    (_, false) => format!("a copy that names {} hides the program{world}", inside.loader),
                 }
             }
             // A static interpreter of a script, or one the host's loader can run.
@@ -336,6 +423,8 @@ impl Climb<'_> {
         for top in start.iter().flat_map(|s| s.extend.iter()) {
             watch(top);
         }
+        // An image that appears or is made again changes what the shim does.
+        self.candidates().iter().for_each(|image| watch(image));
         // A file added to or removed from the tree changes its directory.
         self.q.answer.tree.directories.iter().for_each(|d| watch(d));
         for (copy, over) in start.iter().flat_map(|s| s.binds.iter()) {

@@ -49,6 +49,11 @@ impl Inside {
         Inside { loader: format!("{directory}/{bits}.so"), libraries: format!("{directory}/{bits}.{suffix}") }
     }
 
+    /// Where a shim finds its images: with their names, no longer than the paths that a loader has room for.
+    pub(crate) fn images(&self) -> PathBuf {
+        Path::new(&self.loader).parent().unwrap_or(Path::new("/")).join("s")
+    }
+
     /// The list of libraries to preload everywhere: a file that does not exist, since the host's list
     /// names libraries of the host's libc.
     fn preload(&self) -> String {
@@ -166,6 +171,11 @@ impl Materials {
         }
         let (copy, _) = patcher::libc_copy(&bytes, moves).map_err(|e| Error::own("copy the C library", libc.display().to_string(), e))?;
         self.cache.put("libc", &name, &copy, 0o555).map_err(own)
+    }
+
+    /// An executable file that is named by its content.
+    pub(crate) fn program(&self, kind: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
+        self.cache.put(kind, &hex(&[bytes]), bytes, 0o555).map_err(own)
     }
 
     /// A directory of files (name, content) and links (name, target) that is named by what it holds.

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use store::cache::Cache;
 
 /// First field; changes whenever the meaning of the rest does.
-const VERSION: &[u8] = b"xeno start 3";
+const VERSION: &[u8] = b"xeno start 4";
 /// The subdirectory of the cache.
 const KIND: &str = "start";
 /// The largest memory that is read, bytes.

@@ -4,13 +4,16 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A way of starting a program, cheapest and most faithful first. *shim* (between direct and view)
-/// and *fhs* (between overlay and loader) take their places in [`Rung::LADDER`] with their crates.
+/// A way of starting a program, cheapest and most faithful first. *fhs* (between overlay and loader) takes its
+/// place in [`Rung::LADDER`] with its crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rung {
     /// `execve`, nothing else.
     Direct,
+    /// `execve` too: the loader shim at the interpreter's path knows what the program needs. Where none is
+    /// installed and it was asked for, a private root in which it is.
+    Shim,
     /// A private root in which the interpreter's path holds a loader copy.
     View,
     /// A private root in which copies of the executables with another interpreter hide the originals.
@@ -21,31 +24,32 @@ pub enum Rung {
 
 impl Rung {
     /// Every rung, in the order they are tried.
-    pub const LADDER: [Rung; 4] = [Rung::Direct, Rung::View, Rung::Overlay, Rung::Loader];
+    pub const LADDER: [Rung; 5] = [Rung::Direct, Rung::Shim, Rung::View, Rung::Overlay, Rung::Loader];
 
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Rung::Direct => "direct",
+            Rung::Shim => "shim",
             Rung::View => "view",
             Rung::Overlay => "overlay",
             Rung::Loader => "loader",
         }
     }
 
-    /// What the program loses on this rung, one sentence each.
-    pub fn losses(self, user_namespace: bool) -> Vec<String> {
-        let mut losses: Vec<String> = match self {
-            Rung::View | Rung::Overlay => fhs_env::losses(user_namespace).iter().map(|s| (*s).to_owned()).collect(),
-            Rung::Direct | Rung::Loader => Vec::new(),
-        };
+    /// What the program loses on this rung, one sentence each; in a private root, or without one.
+    pub fn losses(self, private_root: bool, user_namespace: bool) -> Vec<String> {
+        let mut losses: Vec<String> = Vec::new();
+        if private_root {
+            losses.extend(fhs_env::losses(user_namespace).iter().map(|s| (*s).to_owned()));
+        }
         match self {
             Rung::Overlay => losses.push("the program cannot replace its own executables while it runs (EBUSY)".to_owned()),
             Rung::Loader => {
                 losses.push("/proc/self/exe is the loader, so a program that looks for itself there goes astray".to_owned());
                 losses.push("foreign programs that it starts as children are not helped".to_owned());
             }
-            Rung::Direct | Rung::View => {}
+            Rung::Direct | Rung::Shim | Rung::View => {}
         }
         losses
     }

@@ -43,6 +43,10 @@ pub fn interpreter_at(path: &Path, arch: Arch) -> Interpreter {
     if !matches!(needs.kind, Kind::Library | Kind::StaticPie) || needs.interpreter.is_some() {
         return Interpreter::NotALoader("it is no program interpreter".to_owned());
     }
+    // What stands for a loader without being one says so (ld-shim's base.rs).
+    if memchr::memmem::find(&bytes, b"xeno shim base:\0").is_some() {
+        return Interpreter::NotALoader("it is xeno's shim, which starts the loader that it was told".to_owned());
+    }
     // A static program names the cache too, for its own dlopen; only a loader preloads.
     if let Some(strings) = builtin::glibc(&bytes).filter(|s| s.preload.is_some()) {
         let directories = strings.directories.iter().map(PathBuf::from).collect();

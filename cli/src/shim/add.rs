@@ -27,7 +27,9 @@ fn one(args: &AddArgs, word: &OsStr) -> Result<(), Failure> {
     let base = base_for(args.into.as_deref(), &program.binary)?;
     let owner = owner(&base)?;
     let root = StoreRoot::choose(&Places::from_env())?;
-    let how = How { lock: None, dry_run: false, offline: args.offline, extent: Extent { native: false, optional: true } };
+    // What the variables of today name is found by them at every start; an image is for starts without them.
+    let extent = Extent { native: false, optional: true };
+    let how = How { lock: None, dry_run: false, offline: args.offline, extent, variables: false };
     let (answer, _) = resolving::answer_for(&program.binary, root.clone(), &how)?;
     if let Native::OtherMachine { .. } | Native::NotAProgram | Native::Static = answer.native {
         let why = answer::sentence(&answer.native);

@@ -67,7 +67,7 @@ pub fn plan(materials: &Materials, source: Source<'_>, arch: Arch, base: &Base, 
     let mut content = Content { arch, loader, finds, live: kept, key: EVERYBODY };
     live(&mut content, live_in, base, &path, &mut links)?;
     let bytes = image::compose(&content, &path, &base.nothing())?;
-    Ok(Planned::of(&path, bytes, links, EVERYBODY))
+    Ok(Planned::of(&path, bytes, links, content))
 }
 
 /// What this machine's own loader finds by name.

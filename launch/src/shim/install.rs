@@ -4,7 +4,7 @@
 use super::base::Base;
 use super::{embedded, image};
 use crate::error::{Error, Kind};
-use crate::materials;
+use crate::materials::{self, Materials};
 use resolver::arch::Arch;
 use resolver::machine::{self, Interpreter};
 use resolver::map::Mapped;
@@ -59,6 +59,24 @@ fn saved(at: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The shim of this build that looks into `base`.
+fn shim(arch: Arch, base: &Base) -> Result<Vec<u8>, Error> {
+    let mut bytes = embedded(arch)?.to_vec();
+    if ld_shim::base::set(&mut bytes, base.text().as_bytes()) {
+        return Ok(bytes);
+    }
+    let cause = "the shim of this build has no place for a base directory";
+    Err(Error::new(Kind::Own, "install", "the shim", cause, "build it again with cargo xtask dist"))
+}
+
+/// A shim that looks into `base`, kept among the materials.
+///
+/// # Errors
+/// If this build has no shim for the architecture, or it cannot be written.
+pub fn copy(materials: &Materials, arch: Arch, base: &Base) -> Result<PathBuf, Error> {
+    materials.program("loader-shim", &shim(arch, base)?)
+}
+
 impl Site {
     /// Says why the shim is not to be put here without force; `None` if it may.
     pub fn objection(&self, base: &Base) -> Option<Error> {
@@ -102,11 +120,7 @@ impl Site {
     /// # Errors
     /// If this build has no shim for the architecture, or the place cannot be written to.
     pub fn put(&self, base: &Base) -> Result<(), Error> {
-        let mut bytes = embedded(self.arch)?.to_vec();
-        if !ld_shim::base::set(&mut bytes, base.text().as_bytes()) {
-            let cause = "the shim of this build has no place for a base directory";
-            return Err(Error::new(Kind::Own, "install", self.at.display().to_string(), cause, "build it again with cargo xtask dist"));
-        }
+        let bytes = shim(self.arch, base)?;
         if let Some(parent) = self.at.parent() {
             installed::make_directory(parent, None).map_err(materials::own)?;
         }

@@ -3,7 +3,7 @@
 
 use super::base::{Base, Owner, directory_of};
 use super::data::{self, Links};
-use super::image::{self, Content, Finds, Image};
+use super::image::{self, Content, Finds, Fresh, Image};
 use super::machine;
 use crate::error::{Error, Kind};
 use crate::materials::{self, Materials};
@@ -15,7 +15,7 @@ use resolver::elf;
 use resolver::map::Mapped;
 use resolver::needs::Libc;
 use resolver::provider::LibcSet;
-use resolver::resolution::Resolution;
+use resolver::resolution::{Resolution, Rule};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,8 @@ pub struct Planned {
     /// Links that it needs and that are not there: path and target.
     links: Vec<(PathBuf, PathBuf)>,
     key: Key,
+    /// What its loader finds.
+    finds: Finds,
 }
 
 /// What lies at a planned image's place.
@@ -152,12 +154,12 @@ pub fn plan(materials: &Materials, resolution: &Resolution, base: &Base, owner: 
     let mut content = Content { arch: resolution.needs.arch, loader: set.loader.clone(), finds, live: Vec::new(), key };
     live(&mut content, live_in, base, &path, &mut links)?;
     let bytes = image::compose(&content, &path, &base.nothing())?;
-    Ok(Planned { path: PathBuf::from(path), bytes, links: links.made, key })
+    Ok(Planned { path: PathBuf::from(path), bytes, links: links.made, key, finds: content.finds })
 }
 
 impl Planned {
-    pub(super) fn of(path: &str, bytes: Vec<u8>, links: Links, key: Key) -> Planned {
-        Planned { path: PathBuf::from(path), bytes, links: links.made, key }
+    pub(super) fn of(path: &str, bytes: Vec<u8>, links: Links, content: Content) -> Planned {
+        Planned { path: PathBuf::from(path), bytes, links: links.made, key: content.key, finds: content.finds }
     }
 
     /// What lies at its place.
@@ -203,6 +205,91 @@ impl Planned {
         }
         installed::put_file(&self.path, &self.bytes, 0o444).map_err(materials::own)
     }
+}
+
+/// Variables that name another loader to the shim, ahead of the image for every program (nix-ld's).
+pub const OVERRIDES: [&str; 5] = ["NIX_LD", "NIX_LD_x86_64_linux", "NIX_LD_i686_linux", "NIX_LD_aarch64_linux", "NIX_LD_riscv64_linux"];
+
+/// The images that a shim would look for when this user starts a program, in its order; the last is for every
+/// program.
+pub fn candidates(base: &Base, key: Key, arch: Arch, libc: Libc) -> Vec<PathBuf> {
+    let user = nix::unistd::geteuid();
+    let own = (!user.is_root()).then(|| base.image(key, Owner::User(user.as_raw())));
+    [Some(base.image(key, Owner::Base)), own, Some(base.everybody(arch, libc))].into_iter().flatten().map(PathBuf::from).collect()
+}
+
+/// What an installed shim would do with a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// It gives it just its Resolution, from this image.
+    Starts(PathBuf),
+    /// Not: why, as the rest of "the shim ".
+    Not(String),
+}
+
+/// Says what the shim of a base would do with the program that a resolution is about.
+///
+/// # Errors
+/// As [`plan`].
+pub fn prospect(materials: &Materials, resolution: &Resolution, base: &Base) -> Result<Prospect, Error> {
+    let name = resolution.program.display();
+    let user = nix::unistd::geteuid();
+    let not = |why: String| Ok(Prospect::Not(why));
+    let arch = resolution.needs.arch;
+    let key = key(&resolution.program, arch)?;
+    let by_variables = resolution.libraries.iter().any(|library| matches!(library.rule, Rule::LibraryPath | Rule::Preload));
+    for owner in [Some(Owner::Base), (!user.is_root()).then_some(Owner::User(user.as_raw()))].into_iter().flatten() {
+        let path = PathBuf::from(base.image(key, owner));
+        // What it searches live is the choice of whoever made it.
+        let there = Image::load(&path).ok();
+        let live: Vec<PathBuf> = there.iter().flat_map(|i| i.content.live.iter().map(PathBuf::from)).collect();
+        let shown = path.display();
+        let planned = plan(materials, resolution, base, owner, &live)?;
+        match planned.standing() {
+            Standing::Same => return Ok(Prospect::Starts(path)),
+            // Variables of today have no part in an image: with them the loader still finds what they name.
+            Standing::Differs
+                if by_variables
+                    && there.is_some_and(|i| suffices(&i, resolution, &planned.finds) && i.fresh(&path, base) == Fresh::Yes) =>
+            {
+                return Ok(Prospect::Starts(path));
+            }
+            Standing::Differs => {
+                return not(format!("has an image for it that is out of date, {shown}: `xeno shim add {name}` makes it again"));
+            }
+            Standing::Untrusted if owner == Owner::Base => {
+                return not(format!("does not trust {shown}, which others may write to: `xeno shim add {name}` makes it again"));
+            }
+            Standing::Absent | Standing::Taken | Standing::Untrusted => {}
+        }
+    }
+    let libc = resolution.libc_set.as_ref().map_or(Libc::Glibc, |set| set.libc);
+    let everybody = PathBuf::from(base.everybody(arch, libc));
+    let add = format!("`xeno shim add {name}` makes one, and it starts by itself");
+    if OVERRIDES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
+        return not(format!("has no image for it, and NIX_LD names another loader: {add}"));
+    }
+    if !image::is_trusted(&everybody) {
+        return not(format!("has no image for it: {add}"));
+    }
+    let expected = Finds::Answers(materials::answers(resolution));
+    match Image::load(&everybody) {
+        Ok(image) if image.is_for_everybody() && suffices(&image, resolution, &expected) => match image.fresh(&everybody, base) {
+            Fresh::Yes => Ok(Prospect::Starts(everybody)),
+            Fresh::No(why) => not(format!("has none for it, and {} is out of date ({why}): {add}", everybody.display())),
+        },
+        _ => not(format!("has no image for it, and the one for every program does not answer just so: {add}")),
+    }
+}
+
+/// Whether an image gives a program what is expected, beside what its loader finds by itself.
+fn suffices(image: &Image, resolution: &Resolution, expected: &Finds) -> bool {
+    let (Finds::Answers(answers), Finds::Answers(expected)) = (&image.content.finds, expected) else { return false };
+    let same = |a: &Path, b: &Path| a == b || fs::canonicalize(a).ok().zip(fs::canonicalize(b).ok()).is_some_and(|(a, b)| a == b);
+    let loader = resolution.libc_set.as_ref().is_some_and(|set| same(&set.loader, &image.content.loader));
+    let by_itself = |rule: &Rule| matches!(rule, Rule::Path | Rule::Preload | Rule::Rpath(_) | Rule::LibraryPath | Rule::Runpath(_));
+    let answered = |name: &String| answers.get(name).zip(expected.get(name)).is_some_and(|(a, b)| same(a, b));
+    loader && resolution.libraries.iter().all(|library| by_itself(&library.rule) || answered(&library.name))
 }
 
 /// The directory of images for a private root in which nothing is installed, named by its content: the
