@@ -35,6 +35,8 @@ struct Shim<'b> {
     base: TempDir,
     /// Native loaders with their caches, the installed shim, the programs.
     work: TempDir,
+    /// Links for the peer; not below the programs, whose trees are searched for libraries.
+    links: TempDir,
     loader: PathBuf,
     libc: (String, PathBuf),
     peer: Option<PathBuf>,
@@ -56,8 +58,15 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Target>> {
     fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     let short = |prefix: &str| tempfile::Builder::new().prefix(prefix).rand_bytes(3).tempdir_in("/tmp").context("make a short directory");
     let peer = std::env::var_os("XENO_PEER_NIX_LD").map(PathBuf::from);
-    let shim =
-        Shim { bench, base: short("x")?, work: short("y")?, loader: crate::shim::loader()?, libc: ("libc.so.6".to_owned(), libc()?), peer };
+    let shim = Shim {
+        bench,
+        base: short("x")?,
+        work: short("y")?,
+        links: short("z")?,
+        loader: crate::shim::loader()?,
+        libc: ("libc.so.6".to_owned(), libc()?),
+        peer,
+    };
     if shim.peer.is_none() {
         println!("no peer: XENO_PEER_NIX_LD names no nix-ld\n");
     }
@@ -112,6 +121,7 @@ impl Shim<'_> {
         let counted = starts.iter().map(|start| Ok((start.name.as_str(), Calls::of(&start.program, &start.environment)?)));
         let counted = counted.collect::<Result<Vec<_>>>()?;
         table(&all, &counted);
+        same_libraries(&counted, &found)?;
         targets(&all, &counted, shape, found.len())
     }
 
@@ -138,7 +148,7 @@ impl Shim<'_> {
             starts.push(start("native, this machine's cache", &self.loader, "plain", &[])?);
         }
         if let Some(peer) = &self.peer {
-            let links = path(&format!("{}-directory", shape.name()));
+            let links = self.links.path().join(shape.name());
             fs::create_dir(&links).context("make a directory of links")?;
             for (soname, library) in found {
                 std::os::unix::fs::symlink(library, links.join(soname)).with_context(|| format!("link {soname}"))?;
@@ -197,6 +207,17 @@ fn table(all: &[Timings], counted: &[(&str, Calls)]) {
     println!();
 }
 
+/// Only programs that open the same libraries are compared: nix-ld may reach them through links.
+fn same_libraries(counted: &[(&str, Calls)], libraries: &[(String, PathBuf)]) -> Result<()> {
+    for (name, calls) in counted.iter().filter(|(name, _)| [NATIVE, COPIES, SHIM].contains(name)) {
+        if let Some((_, missing)) = libraries.iter().find(|(_, path)| !calls.opened.contains(path)) {
+            let others: Vec<String> = calls.opened.iter().map(|path| path.display().to_string()).collect();
+            bail!("{name}: it does not open {}, but {}", missing.display(), others.join(" "));
+        }
+    }
+    Ok(())
+}
+
 /// User and system time of a start, the median over rounds: microseconds.
 fn cpu(t: &Timings) -> f64 {
     engine::median(&t.processor)
@@ -247,7 +268,7 @@ mod tests {
     #[test]
     fn the_runs_own_spread_is_added_to_what_is_allowed() {
         let all = [timings(NATIVE, 100.0), timings(&format!("{NATIVE} (again)"), 98.0), timings(COPIES, 101.0), timings(SHIM, 104.0)];
-        let calls = Calls { all: 40, opens: 3, failed: Vec::new() };
+        let calls = Calls { all: 40, opens: 3, ..Calls::default() };
         let hello = targets(&all, &[(SHIM, calls.clone())], Shape::None, 1).unwrap();
         let rows: Vec<(&str, f64, f64, bool)> = hello.iter().map(|t| (t.what.as_str(), t.figure, t.bound, t.met())).collect();
         assert_eq!(

@@ -3,8 +3,9 @@
 
 use crate::process;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a program asked of the kernel, with its children.
@@ -15,6 +16,8 @@ pub(crate) struct Calls {
     pub(crate) opens: usize,
     /// The failed ones among them, as strace writes them.
     pub(crate) failed: Vec<String>,
+    /// The paths of the others.
+    pub(crate) opened: BTreeSet<PathBuf>,
 }
 
 impl Calls {
@@ -44,7 +47,11 @@ impl Calls {
             calls.all += 1;
             if name == "openat" || name == "open" {
                 calls.opens += 1;
-                calls.failed.extend(call.contains(") = -1 ").then(|| call.to_owned()));
+                match call.contains(") = -1 ") {
+                    true => calls.failed.push(call.to_owned()),
+                    // No path here has a character that strace escapes.
+                    false => calls.opened.extend(call.split('"').nth(1).map(PathBuf::from)),
+                }
             }
         }
         calls
@@ -62,7 +69,7 @@ mod tests {
                      7 openat(AT_FDCWD, \"/b/l.so\", O_RDONLY|O_CLOEXEC) = 3\n\
                      7 exit_group(0)                     = ?\n7 +++ exited with 0 +++\n";
         let calls = Calls::read(trace);
-        assert_eq!((calls.all, calls.opens), (4, 2));
+        assert_eq!((calls.all, calls.opens, calls.opened), (4, 2, BTreeSet::from([PathBuf::from("/b/l.so")])));
         assert_eq!(calls.failed, ["openat(AT_FDCWD, \"/a/l.so\", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)"]);
     }
 }
