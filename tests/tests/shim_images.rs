@@ -227,6 +227,27 @@ fn an_image_is_that_of_the_program_at_its_place() {
 }
 
 #[test]
+fn an_image_is_found_however_the_program_is_called_and_however_long_its_path_is() {
+    law(|place| {
+        let deep = (0..12).fold(place.lab.path("deep"), |path, n| path.join(format!("{n:0240}")));
+        for directory in [place.lab.path("other"), place.lab.path("with space and \u{fc}"), deep] {
+            fs::create_dir_all(&directory).unwrap();
+            let program = directory.join("program");
+            copy(&place.program, &program);
+            place.add(None, &program);
+            let link = place.lab.path("link");
+            let _ = fs::remove_file(&link);
+            symlink(&program, &link).unwrap();
+            for (called, from) in [(program.as_path(), "/"), (Path::new("program"), directory.to_str().unwrap()), (&link, "/")] {
+                let mut command = place.lab.command(&[], called, &[], &["x", "mark"]);
+                let said = Said::of(command.current_dir(from));
+                assert_eq!((said.ended().as_str(), said.all("mark")), ("exit 0", vec!["own"]), "{} {}", called.display(), said.stderr);
+            }
+        }
+    });
+}
+
+#[test]
 fn an_image_that_others_could_have_written_ends_the_start_in_one_line_that_names_it() {
     law(|place| {
         let (image, bytes) = place.image();

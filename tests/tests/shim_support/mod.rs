@@ -213,6 +213,30 @@ impl Lab {
         self.both("child", "child.c", &[], &[])
     }
 
+    /// The witness for musl, at `app/musl`, which needs libmark.so.1 of `musl/own`; `musl/a` and `musl/user` have
+    /// others. Also the path of musl's loader. `None`, with a skip, where there is no compiler for that.
+    pub fn musl_witness(&self) -> Option<(PathBuf, String)> {
+        let compiler = xeno_tests::peer("musl-gcc")?;
+        let compiler = compiler.to_str().unwrap();
+        let library = |place: &str| {
+            let place = format!("-DWHERE=\"{place}\"");
+            let flags = ["-shared", "-fPIC", "-DSILENT", "-DFUNCTION=mark", "-Wl,-soname,libmark.so.1", &place];
+            compiled_by(compiler, "mark-musl", &["mark.c", "record.h"], &flags, &[])
+        };
+        for place in ["own", "a", "user"] {
+            copy(&library(place), &self.path(&format!("musl/{place}/libmark.so.1")));
+        }
+        let plain = compiled_by(compiler, "plain-musl", &["child.c", "record.h"], &[], &[]);
+        let real = resolver::elf::load(&plain).unwrap().interpreter.unwrap();
+        let linker = format!("-Wl,--dynamic-linker={PLACEHOLDER}");
+        let flags = [linker.as_str(), "-Wl,--enable-new-dtags,-rpath,$ORIGIN/../musl/own"];
+        let built = fs::read(compiled_by(compiler, "program-musl", &["witness.c", "record.h"], &flags, &[&library("link")])).unwrap();
+        // What a loader is called tells of which C library it is.
+        let loader = self.path(Path::new(&real).file_name().unwrap().to_str().unwrap());
+        copy(&self.path("loader"), &loader);
+        Some((self.file("app/musl", &overwritten(&built, PLACEHOLDER, &loader)), real))
+    }
+
     /// The child as a static PIE, which names no loader.
     pub fn static_program(&self) -> PathBuf {
         let to = self.path("app/static");
@@ -435,10 +459,14 @@ pub fn copy(from: &Path, to: &Path) {
 /// What the C compiler makes of a source with these flags. Kept among the other things that were built: the
 /// name is a hash of all that goes in.
 pub fn compiled(name: &str, sources: &[&str], flags: &[&str], with: &[&Path]) -> PathBuf {
+    compiled_by("cc", name, sources, flags, with)
+}
+
+fn compiled_by(compiler: &str, name: &str, sources: &[&str], flags: &[&str], with: &[&Path]) -> PathBuf {
     let from = xeno_tests::repository().join("fixtures/src/shim");
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shim");
     let mut hash = DefaultHasher::new();
-    (flags, with).hash(&mut hash);
+    (compiler, flags, with).hash(&mut hash);
     sources.iter().for_each(|source| fs::read(from.join(source)).unwrap().hash(&mut hash));
     let to = built.join(format!("{name}-{:016x}", hash.finish()));
     if to.is_file() {
@@ -447,7 +475,7 @@ pub fn compiled(name: &str, sources: &[&str], flags: &[&str], with: &[&Path]) ->
     fs::create_dir_all(&built).unwrap();
     let new = tempfile::Builder::new().prefix("new-").tempdir_in(&built).unwrap();
     let out = new.path().join(name);
-    let mut command = Command::new("cc");
+    let mut command = Command::new(compiler);
     command.args(["-O1", "-Wall", "-Wextra", "-Werror"]).arg(from.join(sources[0])).args(with).args(flags).arg("-o").arg(&out);
     let done = command.output().unwrap();
     assert!(done.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&done.stderr));
