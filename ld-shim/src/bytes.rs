@@ -27,10 +27,11 @@ pub fn until_nul(bytes: &[u8], most: usize) -> Option<&[u8]> {
     bytes.get(..end)
 }
 
-/// The value of `NAME=value`, if the entry has that name.
+/// What follows a prefix; `None` where it is another. Never inlined: written out for each of its names, it would
+/// be a tenth of the shim.
 #[inline(never)]
-pub fn value<'a>(entry: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    entry.strip_prefix(name)?.strip_prefix(b"=")
+pub fn after<'a>(bytes: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    bytes.strip_prefix(prefix)
 }
 
 /// The directory of an absolute path; `None` of a relative one, which would be looked for in the current directory.

@@ -25,7 +25,7 @@ pub struct Room {
 
 /// The first entry with a tag, and its value; of `DT_NULL`, the first of them, else only entries before it.
 #[inline(never)]
-fn first(dynamic: &[u8], class: Class, wanted: usize) -> Option<(usize, usize)> {
+pub fn first(dynamic: &[u8], class: Class, wanted: usize) -> Option<(usize, usize)> {
     for (index, (tag, value)) in entries(dynamic, class).enumerate() {
         if tag == wanted {
             return Some((index, value));

@@ -27,6 +27,13 @@ pub(crate) struct Subject<'m> {
     pub(crate) musl: bool,
 }
 
+impl Subject<'_> {
+    /// The name of the image for everybody.
+    fn system_name(&self) -> &'static [u8] {
+        system_name(matches!(MACHINE.class, Class::Elf64), self.musl)
+    }
+}
+
 /// A loader that may be mapped.
 pub(crate) struct Loader {
     pub(crate) file: File,
@@ -71,33 +78,34 @@ impl Loader {
     }
 }
 
-/// A path of ours: base directory, subdirectory, name, NUL.
+/// A path of ours: the base directory and names behind it; a NUL always follows.
 struct Path {
     bytes: [u8; 64],
     length: usize,
 }
 
 impl Path {
-    fn of(parts: [&[u8]; 2]) -> Path {
+    /// In the base directory.
+    fn of(name: &[u8]) -> Path {
         let mut path = Path { bytes: [0; 64], length: 0 };
         // Not what the compiler knows of it: the file may have been changed since.
-        let base = core::hint::black_box(&BASE);
-        for part in [base.directory(), parts[0], parts[1]] {
-            for byte in part {
-                // One NUL stays.
-                if let Some(place) = path.bytes.get_mut(..63).and_then(|room| room.get_mut(path.length)) {
-                    *place = *byte;
-                    path.length += 1;
-                }
-            }
-        }
+        path.add(core::hint::black_box(&BASE).directory());
+        path.add(name);
         path
     }
 
-    fn with_nul(&self) -> &[u8] {
-        self.bytes.get(..=self.length).unwrap_or(&[])
+    #[inline(never)]
+    fn add(&mut self, part: &[u8]) {
+        for byte in part {
+            // One NUL stays.
+            if let Some(place) = self.bytes.get_mut(..63).and_then(|room| room.get_mut(self.length)) {
+                *place = *byte;
+                self.length += 1;
+            }
+        }
     }
 
+    /// Without the NUL.
     fn text(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or(&[])
     }
@@ -106,49 +114,57 @@ impl Path {
 /// The loader for a program, or the end.
 #[inline(never)]
 pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting, headers: &mut Headers) -> Loader {
-    let own = subject.key.map(|key| Path::of([b"", &key.name()]));
-    let user = subject.key.filter(|_| !setting.secure && setting.user != 0);
-    let user = user.map(|key| Path::of([USERS.as_bytes(), &key.user_name(setting.user)]));
-    let system = Path::of([b"", system_name(MACHINE.class == Class::Elf64, subject.musl)]);
-    let named = setting.variables.loader.map(|value| {
-        // SAFETY: entries of the environment end in a NUL, and the value is the end of one.
-        unsafe { core::slice::from_raw_parts(value.as_ptr(), value.len() + 1) }
-    });
     let mut source = Source::Own;
     loop {
-        let (path, next) = match source {
-            Source::Own => (own.as_ref().map(Path::with_nul), Source::User),
-            Source::User => (user.as_ref().map(Path::with_nul), Source::Named),
-            Source::Named => (named, Source::System),
-            Source::System => (Some(system.with_nul()), Source::Default),
-            Source::Default => (Some(DEFAULT_LOADER), Source::Own),
+        let mut path = Path::of(b"");
+        // Each of them is followed by a NUL in memory: a value of the environment is the end of an entry.
+        let text = match (source, subject.key, setting.variables.loader) {
+            (Source::Own, Some(key), _) => {
+                path.add(&key.name());
+                path.text()
+            }
+            (Source::User, Some(key), _) if !setting.secure && setting.user != 0 => {
+                path.add(USERS.as_bytes());
+                path.add(&key.user_name(setting.user));
+                path.text()
+            }
+            (Source::Named, _, Some(path)) => path,
+            (Source::System, ..) => {
+                path.add(subject.system_name());
+                path.text()
+            }
+            (Source::Default, ..) => DEFAULT_LOADER,
+            _ => b"",
         };
-        if let Some(path) = path {
-            let shown = path.get(..path.len() - 1).unwrap_or(path);
-            say(setting, Level::Debug, subject.name, b": look for ", shown);
-            match look(path, source, subject.key, setting, headers) {
+        if !text.is_empty() {
+            say(setting, Level::Debug, subject.name, b": look for ", text);
+            match look(text, source, subject, setting, headers) {
                 Look::Found(loader) => {
-                    say(setting, Level::Info, subject.name, b": its loader is that of ", shown);
+                    say(setting, Level::Info, subject.name, b": its loader is that of ", text);
                     return loader;
                 }
                 // In the users' directory anybody may put anything: no reason to fail.
-                Look::Refused(why) if source != Source::User => refuse(subject.name, shown, why),
-                Look::Absent if source == Source::Named => refuse(subject.name, shown, b"does not exist, although NIX_LD names it"),
+                Look::Refused(why) if source != Source::User => refuse(subject.name, text, why),
+                Look::Absent if source == Source::Named => refuse(subject.name, text, b"does not exist, although NIX_LD names it"),
                 _ => {}
             }
         }
-        if source == Source::Default {
-            nothing(subject, own.as_ref(), &system);
-        }
-        source = next;
+        source = match source {
+            Source::Own => Source::User,
+            Source::User => Source::Named,
+            Source::Named => Source::System,
+            Source::System => Source::Default,
+            Source::Default => nothing(subject),
+        };
     }
 }
 
 /// Looks at one source: a file that is an image, or one that is a loader itself.
 #[inline(never)]
-fn look(path: &[u8], source: Source, key: Option<Key>, setting: &Setting, room: &mut Headers) -> Look {
+fn look(path: &[u8], source: Source, subject: &Subject<'_>, setting: &Setting, room: &mut Headers) -> Look {
     let plain = matches!(source, Source::Named | Source::Default);
-    let file = match sys::open(path, plain) {
+    // SAFETY: `loader` says why.
+    let file = match unsafe { sys::open(path, plain) } {
         Ok(file) => file,
         Err(errno) => {
             return match errno as u32 {
@@ -158,7 +174,7 @@ fn look(path: &[u8], source: Source, key: Option<Key>, setting: &Setting, room: 
             };
         }
     };
-    let Some(status) = file.status() else { return Look::Refused(b"cannot be asked about") };
+    let status = file.status();
     // What the caller names is the caller's own risk; it only has to be a file.
     let trusted = if source == Source::Named { status.is_regular() } else { setting.trust.in_file(status.mode, status.owner) };
     if !trusted {
@@ -174,7 +190,7 @@ fn look(path: &[u8], source: Source, key: Option<Key>, setting: &Setting, room: 
             return Look::Refused(b"is no image, or one of another version or machine");
         };
         // Another program's key that begins alike.
-        if record.key != key.filter(|_| source != Source::System).unwrap_or(EVERYBODY) {
+        if record.key != subject.key.filter(|_| source != Source::System).unwrap_or(EVERYBODY) {
             return Look::Absent;
         }
         (record.loader as usize, (RECORD - HEADERS_MAX, record.headers.len()))
@@ -202,12 +218,12 @@ fn refuse(name: &[u8], path: &[u8], why: &[u8]) -> ! {
     fail(line.say(b"; try `xeno doctor ").name(name).say(b"`"))
 }
 
-fn nothing(subject: &Subject<'_>, own: Option<&Path>, system: &Path) -> ! {
+fn nothing(subject: &Subject<'_>) -> ! {
     let mut line = Line::new();
     line.name(subject.name).say(b": xeno's shim stands for its loader and knows none for it (no ");
-    if let Some(own) = own {
-        line.name(own.text()).say(b", no ");
+    if let Some(key) = subject.key {
+        line.name(Path::of(&key.name()).text()).say(b", no ");
     }
-    line.name(system.text()).say(b"); try `xeno shim add ").name(subject.name);
-    fail(line.say(b"` or `xeno run ").name(subject.name).say(b"`"))
+    line.name(Path::of(subject.system_name()).text()).say(b"); try `xeno shim add ").name(subject.name);
+    fail(line.say(b"`, or start it by `xeno run`"))
 }

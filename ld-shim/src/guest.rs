@@ -63,8 +63,8 @@ pub(crate) fn add(stack: &mut Stack, program: &Program<'_>, page: usize, text: *
     unsafe { note.write(Note { array: leave, own: own as *const _, own_count }) };
     let array = (note as usize).wrapping_sub(program.bias());
     let entries = [(room.address, DT_PREINIT_ARRAY, array), (room.size, DT_PREINIT_ARRAYSZ, WORD)];
-    // SAFETY: the indices are of this section.
-    if unsafe { program.set_dynamic(page, entries) } {
+    // SAFETY: the section is the program's, and the indices are of this section.
+    if unsafe { program.set_dynamic(section, page, entries) } {
         stack.add_variable(text);
     }
 }

@@ -6,6 +6,7 @@
 //! size - 1024       the record, little-endian:
 //!                     0 magic   8 e_machine u16   10 class u8   11 flags u8   12 length of the headers u32
 //!                    16 key   32 offset of the loader u64   40 digests: offset u64   48 their count u32   52 zeros
+//!                    56 FNV-1a of the record without these eight bytes
 //!                   256 the loader's ELF header and program headers, as they stand in the copy
 //! ```
 //!
@@ -27,6 +28,8 @@ pub const SIZE_MAX: u64 = 128 << 20;
 const MAGIC: [u8; 8] = *b"xenoshm1";
 /// Where the copy of the headers begins.
 const HEADERS: usize = RECORD - HEADERS_MAX;
+/// Where the record's own digest is.
+const DIGEST: usize = 56;
 /// The most sonames that an image lists by their digests.
 pub const DIGESTS_MAX: u32 = 1 << 16;
 
@@ -57,6 +60,15 @@ pub fn digest(soname: &[u8]) -> u32 {
     hash.finish() as u32
 }
 
+/// Of a record: a damaged one would map its loader somewhere else.
+fn sum(record: &[u8]) -> u64 {
+    let mut hash = FnvHasher::default();
+    for part in [record.get(..DIGEST), record.get(DIGEST + 8..)] {
+        hash.write(part.unwrap_or(&[]));
+    }
+    hash.finish()
+}
+
 fn class_number(class: Class) -> u8 {
     match class {
         Class::Elf32 => 1,
@@ -71,6 +83,9 @@ impl<'a> Record<'a> {
         let head = bytes.get(..RECORD)?;
         let body = size.checked_sub(RECORD as u64).filter(|_| size <= SIZE_MAX)?;
         if head.get(..8) != Some(&MAGIC) || head.get(8..10) != Some(&number) || head.get(10) != Some(&class_number(machine.class)) {
+            return None;
+        }
+        if u64_at(head, DIGEST) != Some(sum(head)) {
             return None;
         }
         let length = u32_at(head, 12)? as usize;
@@ -103,6 +118,8 @@ impl<'a> Record<'a> {
         put(40, &self.digests.0.to_le_bytes())?;
         put(48, &self.digests.1.to_le_bytes())?;
         put(HEADERS, self.headers)?;
+        let sum = sum(&out).to_le_bytes();
+        out.get_mut(DIGEST..DIGEST + 8)?.copy_from_slice(&sum);
         Some(out)
     }
 }
@@ -158,6 +175,10 @@ mod tests {
         let with = |at: usize, byte: u8| {
             let mut bytes = good;
             bytes[at] = byte;
+            assert_eq!(Record::parse(&bytes, 0x9000, AMD64), None, "a damaged byte is seen");
+            // And a record that was written so by somebody.
+            let sum = sum(&bytes);
+            bytes[DIGEST..DIGEST + 8].copy_from_slice(&sum.to_le_bytes());
             Record::parse(&bytes, 0x9000, AMD64).is_none()
         };
         assert!(with(0, b'X') && with(8, 3) && with(10, 1) && with(13, 0xff) && with(39, 1), "magic, machine, class, headers, loader");

@@ -1,7 +1,9 @@
 //! Where the segments of a loader go: the mappings to make, in order, as the kernel makes them for an
 //! interpreter (`fs/binfmt_elf.c`, `load_elf_interp`). Refuses whatever is no loader.
 
-use crate::elf::{Class, ET_DYN, Header, Machine, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_PHDR, Refusal, Segment, of_kind, segments};
+use crate::elf::{
+    Class, ET_DYN, Header, Machine, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_PHDR, Refusal, Segment, of_kind, segments,
+};
 
 /// The most address space of a loader, bytes.
 pub const SPAN_MAX: usize = 64 << 20;
@@ -43,6 +45,11 @@ pub struct Plan<'h> {
 }
 
 impl<'h> Plan<'h> {
+    /// The loader's program headers.
+    pub fn headers(&self) -> &'h [u8] {
+        self.headers
+    }
+
     /// The mappings, lowest first.
     pub fn loads(&self) -> impl Iterator<Item = Load> + '_ {
         let mut end = 0;
@@ -169,8 +176,12 @@ mod tests {
         out
     }
 
-    const LOADER: [[u64; 6]; 4] =
-        [[1, 4, 0, 0, 0x500, 0x500], [1, 5, 0x1000, 0x1000, 0x800, 0x800], [1, 6, 0x1e00, 0x2e00, 0x300, 0x2300], [2, 6, 0x1e80, 0x2e80, 0x100, 0x100]];
+    const LOADER: [[u64; 6]; 4] = [
+        [1, 4, 0, 0, 0x500, 0x500],
+        [1, 5, 0x1000, 0x1000, 0x800, 0x800],
+        [1, 6, 0x1e00, 0x2e00, 0x300, 0x2300],
+        [2, 6, 0x1e80, 0x2e80, 0x100, 0x100],
+    ];
 
     #[test]
     fn segments_are_mapped_by_pages_and_the_rest_is_zero() {

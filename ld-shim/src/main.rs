@@ -7,6 +7,8 @@
 #![no_main]
 
 mod arch;
+#[cfg(not(target_arch = "riscv64"))]
+mod debug;
 mod find;
 mod guest;
 mod memory;
@@ -51,14 +53,13 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
     let setting = setting(&stack);
     // 1. Who is to be started? A program's interpreter lies at AT_BASE. Where there is none, the shim is the
     //    program of this process, and the one to be started is among its arguments.
-    let mapped = stack.auxiliary(aux::BASE).is_some_and(|base| base != 0);
-    let words = if mapped { Invocation::default() } else { options::read(stack.arguments()) };
-    let named = words.program.and_then(|index| stack.arguments().nth(index));
+    let mapped = stack.auxiliary(aux::BASE) != 0;
+    let words = if mapped { Invocation::default() } else { options::read(|index| stack.argument(index)) };
+    let named = words.program.and_then(|index| stack.argument(index));
     let file = named.and_then(place::named);
     let program = if mapped {
-        let (table, count) = (stack.auxiliary(aux::PHDR).unwrap_or(0), stack.auxiliary(aux::PHNUM).unwrap_or(0));
         // SAFETY: as the kernel says.
-        unsafe { Program::mapped(table, count) }
+        unsafe { Program::mapped(stack.auxiliary(aux::PHDR), stack.auxiliary(aux::PHNUM)) }
     } else {
         Program::in_file(file.as_ref().map_or(&[], |(_, bytes)| bytes))
     };
@@ -99,11 +100,10 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
 /// Who asks, and what may be believed.
 #[inline(never)]
 fn setting(stack: &Stack) -> Setting {
-    // No word of the kernel counts as the careful one.
-    let secure = stack.auxiliary(aux::SECURE) != Some(0);
-    let user = stack.auxiliary(aux::EUID).unwrap_or(usize::MAX) as u32;
+    let secure = stack.is_secure();
+    let user = stack.auxiliary(aux::EUID) as u32;
     let variables = if secure { Variables::default() } else { variables::read(stack.environment()) };
-    let page = stack.auxiliary(aux::PAGESZ).filter(|page| page.is_power_of_two()).unwrap_or(4096);
+    let page = stack.auxiliary(aux::PAGESZ).max(4096);
     Setting { secure, trust: Trust { user: (!secure).then_some(user) }, page, user, variables }
 }
 
@@ -128,7 +128,11 @@ fn key_of_long_path(needs: &Needs<'_, Program<'_>>, file: Option<&File>) -> Opti
 fn put<'h>(loader: Loader, headers: &'h Headers, setting: &Setting, name: &[u8]) -> (usize, Plan<'h>) {
     let Some(plan) = loader.plan(headers, setting.page) else { sys::exit(CANNOT_START) };
     match place::map(&loader.file, loader.offset, &plan) {
-        Ok(bias) => (bias, plan),
+        Ok(bias) => {
+            #[cfg(not(target_arch = "riscv64"))]
+            debug::attend(bias, &plan, setting.page);
+            (bias, plan)
+        }
         Err(errno) => fail(Line::new().name(name).say(b": its loader cannot be mapped: error ").number(errno as u32)),
     }
 }

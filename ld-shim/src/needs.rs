@@ -1,7 +1,7 @@
 //! What a program says it needs, read where it lies – mapped by the kernel, or in its file – and the key that
 //! follows from it. Reads nothing that the loader will not read as well, so no page is touched in vain.
 
-use crate::bytes::{u16_at, u32_at, until_nul};
+use crate::bytes::{after, u16_at, u32_at, until_nul};
 use crate::elf::{Class, PT_DYNAMIC, PT_INTERP, loaded_at, of_kind};
 use crate::key::{Key, Keying};
 
@@ -94,7 +94,8 @@ impl<'m, M: Memory> Needs<'m, M> {
 
     /// Whether it was linked against musl: by its interpreter's name, as everybody tells.
     pub fn is_musl(&self) -> bool {
-        self.interpreter.windows(7).any(|part| part == b"ld-musl")
+        let name = self.interpreter.rsplit(|byte| *byte == b'/').next();
+        name.is_some_and(|name| after(name, b"ld-musl").is_some())
     }
 
     /// Whether it has a run path, old or new.

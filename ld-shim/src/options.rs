@@ -1,6 +1,8 @@
 //! The words of a direct invocation, `ld-shim [OPTION]... PROG [ARG]...`, as glibc's own loader reads them
 //! (`elf/rtld.c`, `dl_main`): where the program stands among them. The options themselves are the loader's.
 
+use crate::bytes::after;
+
 /// What a direct invocation asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Invocation {
@@ -10,29 +12,26 @@ pub struct Invocation {
     pub library_path: bool,
 }
 
-/// Reads the words, the first of which is the shim's own name.
+/// Reads the words, the first of which (index 0) is the shim's own name.
 #[inline(never)]
-pub fn read<'a>(words: impl Iterator<Item = &'a [u8]>) -> Invocation {
+pub fn read<'a>(word: impl Fn(usize) -> Option<&'a [u8]>) -> Invocation {
     let mut found = Invocation::default();
-    let mut words = words.enumerate().skip(1);
-    while let Some((index, word)) = words.next() {
-        if !word.starts_with(b"--") {
+    let mut index = 1;
+    while let Some(option) = word(index) {
+        if after(option, b"--").is_none() {
             found.program = Some(index);
             break;
         }
         // musl writes the value into the same word, too.
-        found.library_path |= word.starts_with(b"--library-path");
-        if takes_a_value(word) {
-            words.next();
-        }
+        found.library_path |= after(option, b"--library-path").is_some();
+        index += 1 + usize::from(takes_a_value(option));
     }
     found
 }
 
 /// The options of every glibc that take the next word. One text, as a table of slices would hold addresses,
 /// which somebody would have to relocate.
-const WITH_VALUE: &[u8] =
-    b"--library-path --inhibit-rpath --audit --preload --argv0 --glibc-hwcaps-prepend --glibc-hwcaps-mask";
+const WITH_VALUE: &[u8] = b"--library-path --inhibit-rpath --audit --preload --argv0 --glibc-hwcaps-prepend --glibc-hwcaps-mask";
 
 fn takes_a_value(option: &[u8]) -> bool {
     WITH_VALUE.split(|b| *b == b' ').any(|known| known == option)
@@ -43,7 +42,7 @@ mod tests {
     use super::*;
 
     fn of(line: &str) -> Invocation {
-        read(line.split(' ').map(str::as_bytes))
+        read(|index| line.split(' ').nth(index).map(str::as_bytes))
     }
 
     #[test]

@@ -4,10 +4,10 @@
 use crate::arch::MACHINE;
 use crate::memory;
 use crate::sys::{self, File, Protection};
+use core::slice;
 use ld_shim::elf::{PF_R, PF_W, PT_DYNAMIC, PT_PHDR, Segment, loaded_at, of_kind};
 use ld_shim::load::{Load, Plan};
 use ld_shim::needs::{self, Memory, Needs};
-use core::slice;
 
 /// Maps a loader whose file begins at `offset` of `file`; its load bias.
 ///
@@ -109,28 +109,22 @@ impl<'m> Program<'m> {
     /// written to.
     ///
     /// # Safety
-    /// The indices lie in the section.
-    pub(crate) unsafe fn set_dynamic(&self, page: usize, entries: [(usize, usize, usize); 2]) -> bool {
-        let segment = of_kind(self.table, MACHINE.class, PT_DYNAMIC).unwrap_or_default();
-        let Some(load) = self.load(segment.address) else { return false };
-        let start = self.address(segment.address);
-        let (from, to) = (start & !(page - 1), (start + segment.file_size + page - 1) & !(page - 1));
-        let writable = load.flags & PF_W != 0;
+    /// `section` is the dynamic section, and the indices lie in it.
+    pub(crate) unsafe fn set_dynamic(&self, section: &[u8], page: usize, entries: [(usize, usize, usize); 2]) -> bool {
+        let start = section.as_ptr() as usize;
+        let (from, to) = (start & !(page - 1), (start + section.len() + page - 1) & !(page - 1));
+        let flags = loaded_at(self.table, MACHINE.class, start.wrapping_sub(self.bias)).unwrap_or_default().flags;
         // SAFETY: pages of the program's own, which nobody executes now: a dynamic section is data.
-        if !writable && !unsafe { sys::protect(from, to - from, Protection::WRITE) } {
+        if flags & PF_W == 0 && !unsafe { sys::protect(from, to - from, Protection::WRITE) } {
             return false;
         }
         for (index, tag, value) in entries {
-            let entry = (start as *mut usize).wrapping_add(2 * index);
             // SAFETY: inside the section, by the caller, and writable.
-            unsafe {
-                *entry = tag;
-                *entry.add(1) = value;
-            }
+            unsafe { (start as *mut [usize; 2]).wrapping_add(index).write([tag, value]) };
         }
-        if !writable {
+        if flags & PF_W == 0 {
             // SAFETY: as they were.
-            unsafe { sys::protect(from, to - from, Protection::of_segment(load.flags)) };
+            unsafe { sys::protect(from, to - from, Protection::of_segment(flags)) };
         }
         true
     }
@@ -160,11 +154,10 @@ impl Memory for Program<'_> {
 /// The file of a program that was named on the command line, and all of its bytes. `None` for a name that the
 /// loader would look for in its libraries, and for what cannot be read: the loader says why.
 pub(crate) fn named(word: &[u8]) -> Option<(File, &'static [u8])> {
-    word.contains(&b'/').then_some(())?;
+    word.iter().any(|b| *b == b'/').then_some(())?;
     // SAFETY: arguments end in a NUL.
-    let path = unsafe { slice::from_raw_parts(word.as_ptr(), word.len() + 1) };
-    let file = sys::open(path, true).ok()?;
-    let length = usize::try_from(file.status()?.size).ok().filter(|n| *n > 0)?;
+    let file = unsafe { sys::open(word, true) }.ok()?;
+    let length = file.status().size;
     // SAFETY: nothing is mapped over.
     let at = unsafe { file.map(None, length, Protection::READ, 0).ok()? };
     // SAFETY: mapped just now, for good.

@@ -31,6 +31,7 @@ pub(crate) struct Stack {
 ///
 /// # Safety
 /// It is one, and stays.
+#[inline(never)]
 unsafe fn text(start: usize) -> &'static [u8] {
     let start = start as *const u8;
     let mut length = 0;
@@ -66,10 +67,10 @@ impl Stack {
         self.top
     }
 
-    /// The arguments, the program's own name first.
-    pub(crate) fn arguments(&self) -> impl Iterator<Item = &'static [u8]> + '_ {
+    /// An argument; the first one is the program's own name.
+    pub(crate) fn argument(&self, index: usize) -> Option<&'static [u8]> {
         // SAFETY: argc pointers to strings follow argc.
-        (0..self.arguments).map(|index| unsafe { text(*self.top.add(1 + index)) })
+        (index < self.arguments).then(|| unsafe { text(*self.top.add(1 + index)) })
     }
 
     /// The entries of the environment.
@@ -78,42 +79,50 @@ impl Stack {
         (0..self.variables).map(|index| unsafe { text(*self.top.add(self.arguments + 2 + index)) })
     }
 
+    /// The pair of that name, or the last one of the vector.
     #[inline(never)]
-    fn pair(&self, name: usize) -> Option<*mut [usize; 2]> {
+    fn pair(&self, name: usize) -> *mut [usize; 2] {
         let mut pair = self.auxiliary;
         // SAFETY: the vector ends in AT_NULL.
         unsafe {
-            while (*pair)[0] != aux::NULL {
-                if (*pair)[0] == name {
-                    return Some(pair);
-                }
+            while (*pair)[0] != aux::NULL && (*pair)[0] != name {
                 pair = pair.add(1);
             }
         }
-        None
+        pair
     }
 
-    /// A value of the auxiliary vector.
-    pub(crate) fn auxiliary(&self, name: usize) -> Option<usize> {
-        // SAFETY: a pair of the vector.
-        self.pair(name).map(|pair| unsafe { (*pair)[1] })
+    /// A value of the auxiliary vector; 0 if it is not there.
+    pub(crate) fn auxiliary(&self, name: usize) -> usize {
+        // SAFETY: a pair of the vector; that of AT_NULL is 0.
+        unsafe { (*self.pair(name))[1] }
     }
 
     /// Changes a value of the auxiliary vector that is there.
     pub(crate) fn set_auxiliary(&mut self, name: usize, value: usize) {
-        if let Some(pair) = self.pair(name) {
-            // SAFETY: a pair of the vector, which lies on the writable stack.
-            unsafe { (*pair)[1] = value }
+        let pair = self.pair(name);
+        // SAFETY: a pair of the vector, which lies on the writable stack.
+        unsafe {
+            if (*pair)[0] == name {
+                (*pair)[1] = value;
+            }
         }
     }
 
     /// The program's path as it was given to execve(2).
     pub(crate) fn path(&self) -> &'static [u8] {
         match self.auxiliary(aux::EXECFN) {
+            0 => b"?",
             // SAFETY: AT_EXECFN is a string above the vector.
-            Some(start) if start != 0 => unsafe { text(start) },
-            _ => self.arguments().next().unwrap_or(b"?"),
+            start => unsafe { text(start) },
         }
+    }
+
+    /// Whether somebody gains rights by this exec; as long as the kernel does not deny it.
+    pub(crate) fn is_secure(&self) -> bool {
+        let pair = self.pair(aux::SECURE);
+        // SAFETY: a pair of the vector.
+        unsafe { *pair != [aux::SECURE, 0] }
     }
 
     /// Moves the first `words` words down by two and puts `pair` behind them.

@@ -30,33 +30,35 @@ impl Status {
     }
 }
 
-#[cfg(target_arch = "x86")]
-use raw::{__NR_fstat64 as FSTAT, __NR_mmap2 as MMAP, stat64 as Stat};
 #[cfg(not(target_arch = "x86"))]
 use raw::{__NR_fstat as FSTAT, __NR_mmap as MMAP, stat as Stat};
+#[cfg(target_arch = "x86")]
+use raw::{__NR_fstat64 as FSTAT, __NR_mmap2 as MMAP, stat64 as Stat};
 
 /// `mmap2` counts in units of 4096 bytes whatever the page size, `mmap` in bytes.
 const OFFSET_UNIT: usize = if cfg!(target_arch = "x86") { 4096 } else { 1 };
 
-/// Opens a file for reading. `path` ends in a NUL; never waits for a FIFO's other end.
-pub(crate) fn open(path: &[u8], follow: bool) -> Result<File, i32> {
-    if path.last() != Some(&0) {
-        return Err(linux_raw_sys::errno::EINVAL as i32);
-    }
+/// Opens a file for reading; never waits for a FIFO's other end.
+///
+/// # Safety
+/// A NUL follows the path in memory.
+pub(crate) unsafe fn open(path: &[u8], follow: bool) -> Result<File, i32> {
     let flags = raw::O_RDONLY | raw::O_CLOEXEC | raw::O_NONBLOCK | if follow { 0 } else { raw::O_NOFOLLOW };
-    // SAFETY: the path ends in a NUL and outlives the call.
-    result(unsafe { arch::call(raw::__NR_openat as usize, CWD, path.as_ptr() as usize, flags as usize, 0, 0, 0) }).map(File)
+    let path = path.as_ptr();
+    // SAFETY: the caller's; the kernel reads up to the NUL.
+    result(unsafe { arch::call(raw::__NR_openat as usize, CWD, path as usize, flags as usize, 0, 0, 0) }).map(File)
 }
 
 impl File {
-    /// fstat(2).
-    pub(crate) fn status(&self) -> Option<Status> {
+    /// fstat(2); of a file that cannot be asked about, all zeros, which is no regular file.
+    pub(crate) fn status(&self) -> Status {
         let mut stat = MaybeUninit::<Stat>::zeroed();
-        // SAFETY: the kernel fills a structure of this size.
-        result(unsafe { arch::call(FSTAT as usize, self.0, stat.as_mut_ptr() as usize, 0, 0, 0, 0) }).ok()?;
+        // SAFETY: the kernel fills a structure of this size, or does not touch it.
+        let _ = unsafe { arch::call(FSTAT as usize, self.0, stat.as_mut_ptr() as usize, 0, 0, 0, 0) };
         // SAFETY: zeroed and then filled; every bit pattern is a value.
         let stat = unsafe { stat.assume_init() };
-        Some(Status { mode: stat.st_mode as u32, owner: stat.st_uid as u32, size: usize::try_from(stat.st_size).ok()? })
+        // No file that is followed is longer than an address can say.
+        Status { mode: stat.st_mode as u32, owner: stat.st_uid as u32, size: usize::try_from(stat.st_size).unwrap_or(0) }
     }
 
     /// Reads at an offset, as much as there is; how many bytes that were. A short read is a short file.
@@ -75,14 +77,14 @@ impl File {
         let fixed = if at.is_some() { raw::MAP_FIXED } else { 0 };
         let how = raw::MAP_PRIVATE | fixed;
         // SAFETY: the caller's.
-        let call = || unsafe {
-            arch::call(MMAP as usize, at.unwrap_or(0), length, flags.0 as usize, how as usize, self.0, offset / OFFSET_UNIT)
-        };
+        let call =
+            || unsafe { arch::call(MMAP as usize, at.unwrap_or(0), length, flags.0 as usize, how as usize, self.0, offset / OFFSET_UNIT) };
         result(call())
     }
 }
 
 impl Drop for File {
+    #[inline(never)]
     fn drop(&mut self) {
         // SAFETY: nothing is mapped by the descriptor itself.
         let _ = unsafe { arch::call(raw::__NR_close as usize, self.0, 0, 0, 0, 0, 0) };

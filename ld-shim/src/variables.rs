@@ -1,21 +1,23 @@
 //! nix-ld's variables, read from the environment's entries in one pass. Nothing is changed: entries that are
 //! no assignments are passed over, and of two of one name the first counts, as for `getenv`.
 
-use crate::bytes::value;
+use crate::bytes::after;
 
-/// nix-ld's name of the system that this was built for, as its variables end.
+/// nix-ld's name of the system that this was built for, as its variables end, with the sign behind it.
 pub const SYSTEM: &[u8] = if cfg!(target_arch = "x86_64") {
-    b"x86_64_linux"
+    b"_x86_64_linux="
 } else if cfg!(target_arch = "x86") {
-    b"i686_linux"
+    b"_i686_linux="
 } else if cfg!(target_arch = "aarch64") {
-    b"aarch64_linux"
+    b"_aarch64_linux="
 } else {
-    b"riscv64_linux"
+    b"_riscv64_linux="
 };
 
-/// What nix-ld falls back to.
-pub const DEFAULT_LOADER: &[u8] = b"/run/current-system/sw/share/nix-ld/lib/ld.so\0";
+/// What nix-ld falls back to, with the NUL that ends it.
+const DEFAULT: &[u8] = b"/run/current-system/sw/share/nix-ld/lib/ld.so\0";
+/// The same without it; it follows.
+pub const DEFAULT_LOADER: &[u8] = DEFAULT.split_at(DEFAULT.len() - 1).0;
 /// The libraries beside it.
 pub const DEFAULT_LIBRARIES: &[u8] = b"/run/current-system/sw/share/nix-ld/lib";
 
@@ -50,20 +52,21 @@ pub fn read<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Variables<'a> {
     let mut out = Variables::default();
     let (mut own_loader, mut own_libraries) = (None, None);
     for entry in entries {
-        if let Some(found) = value(entry, b"LD_LIBRARY_PATH") {
+        if let Some(found) = after(entry, b"LD_LIBRARY_PATH=") {
             out.user = out.user.or(Some(found));
         }
-        let Some(rest) = entry.strip_prefix(b"NIX_LD") else { continue };
-        if let Some(found) = rest.strip_prefix(b"=") {
-            out.loader = out.loader.or(Some(found));
-        } else if let Some(found) = value(rest, b"_LIBRARY_PATH") {
-            out.libraries = out.libraries.or(Some(found));
-        } else if let Some(found) = value(rest, b"_LOG") {
+        let Some(rest) = after(entry, b"NIX_LD") else { continue };
+        if let Some(found) = after(rest, b"_LOG=") {
             out.level = level(found);
-        } else if let Some(found) = rest.strip_prefix(b"_").and_then(|r| value(r, SYSTEM)) {
-            own_loader = own_loader.or(Some(found));
-        } else if let Some(found) = rest.strip_prefix(b"_LIBRARY_PATH_").and_then(|r| value(r, SYSTEM)) {
-            own_libraries = own_libraries.or(Some(found));
+        }
+        let (rest, generic, own) = match after(rest, b"_LIBRARY_PATH") {
+            Some(rest) => (rest, &mut out.libraries, &mut own_libraries),
+            None => (rest, &mut out.loader, &mut own_loader),
+        };
+        if let Some(found) = after(rest, b"=") {
+            *generic = generic.or(Some(found));
+        } else if let Some(found) = after(rest, SYSTEM) {
+            *own = own.or(Some(found));
         }
     }
     out.loader = own_loader.or(out.loader).filter(|path| !path.is_empty());
@@ -72,14 +75,19 @@ pub fn read<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Variables<'a> {
 }
 
 fn level(word: &[u8]) -> Level {
-    let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
-    if is(b"info") {
+    if is(word, b"info") {
         Level::Info
-    } else if is(b"debug") || is(b"trace") {
+    } else if is(word, b"debug") || is(word, b"trace") {
         Level::Debug
     } else {
         Level::Error
     }
+}
+
+/// Whether a word is this lower-case one, in any case. By hand: core's comparison is made for long texts.
+#[inline(never)]
+fn is(word: &[u8], name: &[u8]) -> bool {
+    word.len() == name.len() && word.iter().zip(name).all(|(a, b)| a | 0x20 == *b)
 }
 
 #[cfg(test)]
@@ -93,8 +101,8 @@ mod tests {
 
     #[test]
     fn the_systems_own_variables_win() {
-        let own = [b"NIX_LD_".as_slice(), SYSTEM, b"=/own"].concat();
-        let path = [b"NIX_LD_LIBRARY_PATH_".as_slice(), SYSTEM, b"=/libs"].concat();
+        let own = [b"NIX_LD".as_slice(), SYSTEM, b"/own"].concat();
+        let path = [b"NIX_LD_LIBRARY_PATH".as_slice(), SYSTEM, b"/libs"].concat();
         let entries: Vec<&[u8]> = [b"NIX_LD=/other".as_slice(), &own, b"NIX_LD_LIBRARY_PATH=/x", &path].into();
         let found = read(entries.into_iter());
         assert_eq!((found.loader, found.libraries), (Some(b"/own".as_slice()), Some(b"/libs".as_slice())));

@@ -36,6 +36,8 @@ const FLAGS: &[&str] = &[
     "-Clink-arg=--no-eh-frame-hdr",
     "-Clink-arg=--hash-style=gnu",
     "-Clink-arg=--build-id=none",
+    // The one name that others look for: debuggers.
+    "-Clink-arg=--export-dynamic-symbol=_dl_debug_state",
 ];
 
 /// Where they are put.

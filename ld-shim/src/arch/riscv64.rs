@@ -33,10 +33,10 @@ pub(crate) unsafe extern "C" fn _start() -> ! {
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn jump(entry: usize, stack: *mut usize) -> ! {
     naked_asm!(
-        "mv sp, a1",           // the stack as the kernel made it
+        "mv sp, a1", // the stack as the kernel made it
         "mv t1, a0",
-        "mv a0, zero",         // no function for atexit
-        "mv ra, zero",         // the outermost frame
+        "mv a0, zero", // no function for atexit
+        "mv ra, zero", // the outermost frame
         "mv s0, zero",
         "jr t1",
     )
@@ -49,8 +49,8 @@ pub(crate) unsafe extern "C" fn jump(entry: usize, stack: *mut usize) -> ! {
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
     naked_asm!(
-        "mv a7, a0",           // the number
-        "mv a0, a1",           // the arguments, each one register on
+        "mv a7, a0", // the number
+        "mv a0, a1", // the arguments, each one register on
         "mv a1, a2",
         "mv a2, a3",
         "mv a3, a4",
