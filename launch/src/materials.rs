@@ -178,6 +178,11 @@ impl Materials {
         self.cache.put(kind, &hex(&[bytes]), bytes, 0o555).map_err(own)
     }
 
+    /// Whether a path is that of a directory that [`Materials::tree`] made.
+    pub(crate) fn is_tree(&self, kind: &str, path: &Path) -> bool {
+        path.parent() == self.cache.path(kind, "x").parent()
+    }
+
     /// A directory of files (name, content) and links (name, target) that is named by what it holds.
     pub(crate) fn tree(&self, kind: &str, files: &[(&str, &[u8])], links: &[(&str, &Path)]) -> Result<PathBuf, Error> {
         let mut key: Vec<&[u8]> = Vec::new();

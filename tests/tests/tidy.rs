@@ -22,6 +22,7 @@ const WRITES: &[(&str, &str)] = &[
     ("store/src/atomic.rs", "temporary file, fsync, rename"),
     ("store/src/root.rs", "makes the store's own directories, each with its mode"),
     ("store/src/cache.rs", "makes the directory of a kind of cache entry"),
+    ("launch/build.rs", "writes the table of shims for the compiler"),
     ("store/src/installed.rs", "puts the shim and its images at places of the system, and takes them away again"),
     ("fhs-env/src/sys.rs", "fills the private root's tmpfs"),
     ("patcher/src/commit/sys.rs", "replaces files, and changes them in place where a plan allows it"),
@@ -32,7 +33,7 @@ const WRITES: &[(&str, &str)] = &[
 const NETWORK: &[(&str, &str)] = &[("store/src/fetch.rs", "everything it fetches is verified before it is used")];
 
 /// The crates that talk to people.
-const PRINTS: &[&str] = &["cli/", "xtask/", "tests/"];
+const PRINTS: &[&str] = &["cli/", "xtask/", "tests/", "launch/build.rs"];
 
 /// Which of our crates each crate may depend on.
 const ARROWS: &[(&str, &[&str])] = &[

@@ -25,7 +25,6 @@ pub(crate) fn add(args: &AddArgs) -> Result<u8, Failure> {
 fn one(args: &AddArgs, word: &OsStr) -> Result<(), Failure> {
     let program = program(word)?;
     let base = base_for(args.into.as_deref(), &program.binary)?;
-    let owner = owner(&base)?;
     let root = StoreRoot::choose(&Places::from_env())?;
     // What the variables of today name is found by them at every start; an image is for starts without them.
     let extent = Extent { native: false, optional: true };
@@ -35,6 +34,7 @@ fn one(args: &AddArgs, word: &OsStr) -> Result<(), Failure> {
         let why = answer::sentence(&answer.native);
         return Err(Failure::cannot_start(format!("add {}: {why}; there is nothing to add", program.exec.display())));
     }
+    let owner = owner(&base)?;
     let planned = image::plan(&Materials::new(Cache::of(&root)), &answer.resolution, &base, owner, &args.live)?;
     if owner == Owner::Base {
         install::make_base(&base, false)?;

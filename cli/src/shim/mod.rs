@@ -33,8 +33,9 @@ pub(crate) fn run(args: &ShimArgs) -> Result<u8, Failure> {
 /// The program a word names; a file of that name in the current directory comes before `PATH`.
 pub(crate) fn program(word: &OsStr) -> Result<Program, Failure> {
     let path = env::var_os("PATH");
+    let bare = !word.as_encoded_bytes().contains(&b'/') && Path::new(word).exists();
     let here = Path::new(".").join(word);
-    let mut program = Program::find(if Path::new(word).exists() { here.as_os_str() } else { word }, path.as_deref())?;
+    let mut program = Program::find(if bare { here.as_os_str() } else { word }, path.as_deref())?;
     program.read_shebang(path.as_deref())?;
     Ok(program)
 }

@@ -6,11 +6,18 @@ use super::base::{Base, Owner};
 use crate::error::{Error, Kind};
 use crate::materials::Materials;
 use crate::room::path_at_home;
+use resolver::map::Mapped;
 use resolver::provider::LibcSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// The kind of material: directories of gconv modules.
+const MODULES: &str = "gconv";
+/// The index of gconv modules (`GCONV_MODULES_CACHE`).
+const INDEX: &str = "gconv-modules.cache";
+/// The most gconv modules; glibc has 250.
+const MODULES_MAX: usize = 4096;
 /// The most links of one directory.
 const LINKS_MAX: u32 = 1000;
 
@@ -38,29 +45,44 @@ impl Links {
 
     /// A path of at most `room` bytes that leads to `target`.
     pub(crate) fn short(&mut self, target: &Path, room: usize) -> Result<String, Error> {
+        self.short_to(target, room, &|known| known == target, &|_| Ok(target.to_owned()))
+    }
+
+    /// A path of at most `room` bytes that leads to what `make` makes for it: a directory that names itself by
+    /// that path. What is made for one path costs something, so `may_be` tells which targets are worth comparing.
+    fn short_to(
+        &mut self,
+        what: &Path,
+        room: usize,
+        may_be: &dyn Fn(&Path) -> bool,
+        make: &dyn Fn(&str) -> Result<PathBuf, Error>,
+    ) -> Result<String, Error> {
         for number in 0..LINKS_MAX {
             let path = format!("{}e{number}", self.directory);
             if path.len() > room {
                 break;
             }
-            if let Some((_, known)) = self.made.iter().find(|(made, _)| made == Path::new(&path)) {
-                if known == target {
+            let planned = self.made.iter().find(|(made, _)| made == Path::new(&path)).map(|(_, target)| target.clone());
+            let there = match fs::symlink_metadata(&path) {
+                Ok(meta) if self.real => {
+                    // Somebody else's link is not followed: he could make it lead elsewhere.
+                    let target = is_ours(&meta).then(|| fs::read_link(&path).ok()).flatten();
+                    Some(target.unwrap_or_default())
+                }
+                _ => None,
+            };
+            match planned.or(there) {
+                Some(known) if may_be(&known) && make(&path)? == known => return Ok(path),
+                Some(_) => {}
+                None => {
+                    let target = make(&path)?;
+                    self.made.push((PathBuf::from(&path), target));
                     return Ok(path);
                 }
-                continue;
             }
-            match fs::symlink_metadata(&path) {
-                Err(_) => {}
-                Ok(_) if !self.real => {}
-                // Somebody else's link is not followed: he could make it lead elsewhere.
-                Ok(meta) if !is_ours(&meta) || fs::read_link(&path).ok().as_deref() != Some(target) => continue,
-                Ok(_) => return Ok(path),
-            }
-            self.made.push((PathBuf::from(&path), target.to_owned()));
-            return Ok(path);
         }
         let cause = format!("no link to it in {} has at most {room} bytes", self.directory);
-        Err(Error::new(Kind::Own, "name", target.display().to_string(), cause, "use a base directory with a shorter path (--into)"))
+        Err(Error::new(Kind::Own, "name", what.display().to_string(), cause, "use a base directory with a shorter path (--into)"))
     }
 }
 
@@ -72,11 +94,15 @@ fn is_ours(meta: &fs::Metadata) -> bool {
 /// copy that looks behind links.
 pub(crate) fn libc(materials: &Materials, set: &LibcSet, libc: &Path, links: &mut Links) -> Result<PathBuf, Error> {
     let mut moves = Vec::new();
-    for directory in [&set.gconv, &set.locale].into_iter().flatten() {
-        if let Some(home) = path_at_home(directory).and_then(|home| home.to_str().map(str::to_owned)) {
-            let short = links.short(directory, home.len())?;
-            moves.push((home, short));
-        }
+    let home = |directory: &Path| path_at_home(directory).and_then(|home| home.to_str().map(str::to_owned));
+    if let Some((directory, home)) = set.gconv.as_deref().and_then(|d| Some((d, home(d)?))) {
+        let may_be = |target: &Path| materials.is_tree(MODULES, target);
+        let short = links.short_to(directory, home.len(), &may_be, &|path| modules(materials, directory, &home, path))?;
+        moves.push((home, short));
+    }
+    if let Some((directory, home)) = set.locale.as_deref().and_then(|d| Some((d, home(d)?))) {
+        let short = links.short(directory, home.len())?;
+        moves.push((home, short));
     }
     if moves.is_empty() {
         return Ok(libc.to_owned());
@@ -84,9 +110,51 @@ pub(crate) fn libc(materials: &Materials, set: &LibcSet, libc: &Path, links: &mu
     materials.libc(libc, &moves)
 }
 
+/// A directory of gconv modules that is looked for at `path`: links to the modules, and the index of them
+/// (`iconvconfig`), which names their directory by its whole path, with that path.
+fn modules(materials: &Materials, directory: &Path, home: &str, path: &str) -> Result<PathBuf, Error> {
+    let failed = |e| Error::io("read the gconv modules in", directory, e, "");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)?.take(MODULES_MAX) {
+        let name = entry.map_err(failed)?.file_name();
+        if let Some(name) = name.to_str().filter(|name| *name != INDEX) {
+            names.push((name.to_owned(), directory.join(name)));
+        }
+    }
+    names.sort();
+    let index = match Mapped::open(&directory.join(INDEX)) {
+        Ok(bytes) => Some(moved(&bytes, home.as_bytes(), path.as_bytes())),
+        // It only saves time.
+        Err(_) => None,
+    };
+    let files: Vec<(&str, &[u8])> = index.iter().map(|bytes| (INDEX, bytes.as_slice())).collect();
+    let links: Vec<(&str, &Path)> = names.iter().map(|(name, target)| (name.as_str(), target.as_path())).collect();
+    materials.tree(MODULES, &files, &links)
+}
+
+/// Every path below `from` leads below `to`, which is not longer; slashes keep the lengths.
+fn moved(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut new = to.to_vec();
+    new.resize(from.len(), b'/');
+    let mut out = bytes.to_vec();
+    let hits = bytes.windows(from.len() + 1).enumerate().filter(|(_, window)| window.strip_prefix(from) == Some(b"/"));
+    for (at, _) in hits {
+        if let Some(place) = out.get_mut(at..at + from.len()) {
+            place.copy_from_slice(&new);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_of_modules_names_them_where_they_are_looked_for() {
+        let index = moved(b"\0/usr/lib/gnu/gconv/\0KOI8-R.so\0/usr/lib/gnu/gconvert", b"/usr/lib/gnu/gconv", b"/x/e0");
+        assert_eq!(index.escape_ascii().to_string(), "\\x00/x/e0//////////////\\x00KOI8-R.so\\x00/usr/lib/gnu/gconvert");
+    }
 
     #[test]
     fn one_target_has_one_link_and_what_is_taken_is_passed_over() {
