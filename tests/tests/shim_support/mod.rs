@@ -1,6 +1,6 @@
 //! A place in which programs start through a loader shim: ours, and the peer that `XENO_PEER_NIX_LD` names, so
 //! that the laws are themselves tested. Compiles the sources of `fixtures/src/shim`; knows no expectation.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test program uses its part")]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::print_stdout, reason = "each test program uses its part; tests talk")]
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, Permissions};
