@@ -11,6 +11,8 @@ pub(super) enum Agreement {
     Equal,
     /// As equal as the native runs are among themselves: numbers differ, where theirs do.
     Numbers,
+    /// The same lines in another order, as of children that race; the first line that stands elsewhere.
+    Order(String),
     /// The first line that differs.
     Differs(String),
 }
@@ -26,10 +28,20 @@ pub(super) fn agreement(native: &[Ended], shim: &Ended) -> Agreement {
     }
     for (stream, of) in [("stdout", (|ended| &ended.stdout) as fn(&Ended) -> &String), ("stderr", |ended| &ended.stderr)] {
         if let Some(line) = difference([of(first), of(second)], of(shim)) {
-            return Agreement::Differs(format!("{stream}: {line}"));
+            let line = format!("{stream}: {line}");
+            let reordered = native
+                .iter()
+                .any(|native| sorted(&native.stdout) == sorted(&shim.stdout) && sorted(&native.stderr) == sorted(&shim.stderr));
+            return if reordered { Agreement::Order(line) } else { Agreement::Differs(line) };
         }
     }
     Agreement::Numbers
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
 }
 
 /// The first line that differs without the native runs' leave.
@@ -93,6 +105,13 @@ mod tests {
             agreement(&native, &ended(1, "v1\n", "other[3]: at 0x7ff011\n")),
             Agreement::Differs("stderr: `prog[17]: at 0x7ffcab` natively, `other[3]: at 0x7ff011` under the shim".into())
         );
+    }
+
+    #[test]
+    fn the_same_lines_in_another_order_are_no_equality_and_no_difference() {
+        let native = [ended(0, "a\nb\n", ""), ended(0, "a\nb\n", "")];
+        let order = agreement(&native, &ended(0, "b\na\n", ""));
+        assert_eq!(order, Agreement::Order("stdout: `a` natively, `b` under the shim".into()));
     }
 
     #[test]
