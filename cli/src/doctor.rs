@@ -256,7 +256,7 @@ fn through_shim(walk: &mut Walk, program: &Program, needs: &Needs, interpreter: 
             }
             if !everybody.exists() {
                 let text = format!("it has no image in {}, and there is none for every program", base.text());
-                walk.wrong("image", text, format!("{add}"))?;
+                walk.wrong("image", text, add.as_str())?;
             }
             walk.note("image", format!("it has none of its own: it gets {}", everybody.display()), format!("{add} makes one"));
             everybody

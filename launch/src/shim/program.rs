@@ -314,7 +314,10 @@ pub fn private(materials: &Materials, resolution: &Resolution, inside: &Base, pr
     let mut links = Links::anew(inside.text());
     let finds = finds(materials, resolution, set, &mut links)?;
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
-    for (path, key) in [(inside.image(own, Owner::Base), own), (inside.everybody(arch, set.libc), ld_shim::image::EVERYBODY)] {
+    // A program that another interpreter was written into is not seen to be musl's by its name.
+    let everybody = [Libc::Glibc, Libc::Musl].into_iter().filter(|libc| *libc == Libc::Glibc || set.libc == Libc::Musl);
+    let everybody = everybody.map(|libc| (inside.everybody(arch, libc), ld_shim::image::EVERYBODY));
+    for (path, key) in std::iter::once((inside.image(own, Owner::Base), own)).chain(everybody) {
         let content = Content { arch, loader: set.loader.clone(), finds: finds.clone(), live: Vec::new(), key };
         files.push((name_of(&path), image::compose(&content, &path, &inside.nothing())?));
     }
