@@ -1,6 +1,7 @@
 //! Programs that start through the shim by an image, made with `xeno shim add`: nothing of the environment is needed
 //! or changed, whoever cannot be trusted is not followed, and what is damaged ends the start in one line.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what is printed is captured, and shown where a law does not hold")]
 
 mod shim_support;
 

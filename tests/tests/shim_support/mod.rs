@@ -71,7 +71,7 @@ pub struct Shim {
 
 /// Ours, one for each kind of programs (a skip for each that is not built), and the peer, if it is named.
 pub fn shims() -> Vec<Shim> {
-    let peer = std::env::var_os("XENO_PEER_NIX_LD").zip(MACHINES.first());
+    let peer = std::env::var_os("XENO_PEER_NIX_LD").filter(|path| !path.is_empty()).zip(MACHINES.first());
     let peer = peer.map(|(path, machine)| Shim { file: path.into(), machine, peer: true });
     MACHINES.iter().filter_map(ours_for).chain(peer).collect()
 }
