@@ -26,33 +26,47 @@ pub(crate) fn attend(bias: usize, plan: &Plan<'_>, page: usize) {
     }
 }
 
+/// A loader that was mapped just now.
+struct Mapped {
+    base: usize,
+    first: usize,
+    span: usize,
+}
+
+impl Mapped {
+    /// Everything from a link-time address on. It is not kept: the loader will write to some of it.
+    #[inline(never)]
+    fn at(&self, address: usize) -> Option<&[u8]> {
+        let rest = self.span.checked_sub(address.wrapping_sub(self.first)).filter(|rest| *rest <= self.span)?;
+        // SAFETY: the whole span is mapped, and nobody else runs yet.
+        Some(unsafe { slice::from_raw_parts((self.base + self.span - rest) as *const u8, rest) })
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn redirect(bias: usize, plan: &Plan<'_>, page: usize) -> Option<()> {
-    let end = plan.first.wrapping_add(plan.span);
-    // SAFETY: what lies between is mapped, readable, and nobody else runs yet. It is not kept.
-    let at = |address: usize| unsafe {
-        (address >= plan.first && address < end).then(|| slice::from_raw_parts((bias.wrapping_add(address)) as *const u8, end - address))
-    };
+    let loader = Mapped { base: bias.wrapping_add(plan.first), first: plan.first, span: plan.span };
     let dynamic = of_kind(plan.headers(), MACHINE.class, PT_DYNAMIC)?;
-    let section = at(dynamic.address)?.get(..dynamic.file_size)?;
-    let value = |tag| first(section, MACHINE.class, tag);
-    let ((_, strings), (_, symbols)) = (value(DT_STRTAB)?, value(DT_SYMTAB)?);
+    let section = loader.at(dynamic.address)?.get(..dynamic.file_size)?;
+    let (_, strings) = first(section, MACHINE.class, DT_STRTAB)?;
+    let (_, symbols) = first(section, MACHINE.class, DT_SYMTAB)?;
     // Every linker puts the strings behind the symbols; how many there are, no entry says.
-    let table = at(symbols)?.get(..strings.checked_sub(symbols)?)?;
+    let table = loader.at(symbols)?.get(..strings.checked_sub(symbols)?)?;
+    let names = loader.at(strings)?;
     let named = |symbol: &&[u8]| {
-        let name = u32_at(symbol, 0).and_then(|offset| at(strings.checked_add(offset as usize)?));
+        let name = u32_at(symbol, 0).and_then(|offset| names.get(offset as usize..));
         name.is_some_and(|name| after(name, b"_dl_debug_state\0").is_some())
     };
-    let function = MACHINE.class.word_at(table.chunks_exact(SYMBOL).find(named)?, VALUE)?;
-    let jump = arch::jump_to_debug_state(at(function)?)?;
-    let start = bias.wrapping_add(function);
-    let (from, length) = (start & !(page - 1), page.min(end - (function & !(page - 1))));
-    // SAFETY: code of the loader, which does not run yet; it is never written to and executed at once.
+    let function = loader.at(MACHINE.class.word_at(table.chunks_exact(SYMBOL).find(named)?, VALUE)?)?;
+    let jump = arch::jump_to_debug_state(function)?;
+    let start = function.as_ptr() as usize;
+    // SAFETY: code of the loader, which does not run yet; it is never written to and executed at once. A function
+    // of sixteen bytes and less lies in one page.
     unsafe {
-        if sys::protect(from, length, Protection::WRITE) {
+        if sys::protect(start & !(page - 1), page, Protection::WRITE) {
             crate::memory::copy(start as *mut u8, jump.as_ptr(), jump.len());
-            sys::protect(from, length, Protection::of_segment(PF_R | PF_X));
+            sys::protect(start & !(page - 1), page, Protection::of_segment(PF_R | PF_X));
         }
     }
     Some(())

@@ -78,13 +78,13 @@ impl Refusal {
         match self {
             Refusal::NotElf => b"is no ELF file",
             Refusal::OtherMachine => b"is for another machine or word size",
-            Refusal::NotMovable => b"is not position-independent, so it is no loader",
-            Refusal::HasInterpreter => b"has an interpreter itself, so it is a program and no loader",
-            Refusal::NoDynamic => b"has no dynamic section, so it is no loader",
-            Refusal::BadSegments => b"has segments that no loader has",
-            Refusal::WritableCode => b"has a segment that is both written and executed",
-            Refusal::NoEntry => b"has no entry, so it is a library and no loader",
-            Refusal::NothingWritten => b"has nothing to write to, so it is no loader",
+            Refusal::NotMovable => b"is not position-independent",
+            Refusal::HasInterpreter => b"is a program, no loader",
+            Refusal::NoDynamic => b"has no dynamic section",
+            Refusal::BadSegments => b"has impossible segments",
+            Refusal::WritableCode => b"has writable code",
+            Refusal::NoEntry => b"is a library, no loader",
+            Refusal::NothingWritten => b"cannot relocate itself",
         }
     }
 }

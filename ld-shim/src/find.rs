@@ -111,9 +111,9 @@ impl Path {
     }
 }
 
-/// The loader for a program, or the end.
+/// The loader for a program, or the end; with `own`, that of its own image, or none.
 #[inline(never)]
-pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting, headers: &mut Headers) -> Loader {
+pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting, headers: &mut Headers, own: bool) -> Option<Loader> {
     let mut source = Source::Own;
     loop {
         let mut path = Path::of(b"");
@@ -141,8 +141,9 @@ pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting, headers: &mut Hea
             match look(text, source, subject, setting, headers) {
                 Look::Found(loader) => {
                     say(setting, Level::Info, subject.name, b": its loader is that of ", text);
-                    return loader;
+                    return Some(loader);
                 }
+                _ if own => return None,
                 // In the users' directory anybody may put anything: no reason to fail.
                 Look::Refused(why) if source != Source::User => refuse(subject.name, text, why),
                 Look::Absent if source == Source::Named => refuse(subject.name, text, b"does not exist, although NIX_LD names it"),
@@ -150,6 +151,7 @@ pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting, headers: &mut Hea
             }
         }
         source = match source {
+            Source::Own if own => return None,
             Source::Own => Source::User,
             Source::User => Source::Named,
             Source::Named => Source::System,
@@ -178,7 +180,7 @@ fn look(path: &[u8], source: Source, subject: &Subject<'_>, setting: &Setting, r
     // What the caller names is the caller's own risk; it only has to be a file.
     let trusted = if source == Source::Named { status.is_regular() } else { setting.trust.in_file(status.mode, status.owner) };
     if !trusted {
-        return Look::Refused(b"is not a regular file that only root, or oneself, can write to");
+        return Look::Refused(b"is no regular file, or others can write to it");
     }
     let start = if plain { Some(0) } else { status.size.checked_sub(RECORD) };
     let length = start.map_or(0, |start| file.read_at(room, start));
@@ -187,7 +189,7 @@ fn look(path: &[u8], source: Source, subject: &Subject<'_>, setting: &Setting, r
         (0, (0, length))
     } else {
         let Some(record) = Record::parse(bytes, status.size as u64, MACHINE) else {
-            return Look::Refused(b"is no image, or one of another version or machine");
+            return Look::Refused(b"is no image of this version");
         };
         // Another program's key that begins alike.
         if record.key != subject.key.filter(|_| source != Source::System).unwrap_or(EVERYBODY) {
@@ -214,13 +216,13 @@ fn fits(plan: &Plan<'_>, offset: usize, size: usize) -> bool {
 
 fn refuse(name: &[u8], path: &[u8], why: &[u8]) -> ! {
     let mut line = Line::new();
-    line.name(name).say(b": its loader cannot be had from ").name(path).say(b": it ").say(why);
+    line.name(name).say(b": its loader cannot be ").name(path).say(b", which ").say(why);
     fail(line.say(b"; try `xeno doctor ").name(name).say(b"`"))
 }
 
 fn nothing(subject: &Subject<'_>) -> ! {
     let mut line = Line::new();
-    line.name(subject.name).say(b": xeno's shim stands for its loader and knows none for it (no ");
+    line.name(subject.name).say(b": its loader is not known (no ");
     if let Some(key) = subject.key {
         line.name(Path::of(&key.name()).text()).say(b", no ");
     }

@@ -55,16 +55,16 @@ impl Text {
 #[inline(never)]
 pub(crate) fn add(stack: &mut Stack, program: &Program<'_>, page: usize, text: *mut u8) {
     let Some(section) = program.dynamic() else { return };
+    let (start, length) = (section.as_ptr() as usize, section.len());
     let Some(room) = dynamic::room(section, MACHINE.class) else { return };
     let own = if room.own.1 == 0 { 0 } else { program.bias().wrapping_add(room.own.0) };
-    let own_count = room.own.1 / WORD;
     let note = text.wrapping_sub(size_of::<Note>()).cast::<Note>();
     // SAFETY: [`Text`] left room for it, aligned as a page is.
-    unsafe { note.write(Note { array: leave, own: own as *const _, own_count }) };
+    unsafe { note.write(Note { array: leave, own: own as *const _, own_count: room.own.1 / WORD }) };
     let array = (note as usize).wrapping_sub(program.bias());
     let entries = [(room.address, DT_PREINIT_ARRAY, array), (room.size, DT_PREINIT_ARRAYSZ, WORD)];
-    // SAFETY: the section is the program's, and the indices are of this section.
-    if unsafe { program.set_dynamic(section, page, entries) } {
+    // SAFETY: the section is the program's, the indices are of it, and it is not looked at any more.
+    if unsafe { program.set_dynamic(start, length, page, entries) } {
         stack.add_variable(text);
     }
 }

@@ -63,19 +63,28 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
     } else {
         Program::in_file(file.as_ref().map_or(&[], |(_, bytes)| bytes))
     };
-    // 2. What does it need, and where does it lie?
+    // 2. What does it need, and where does it lie? Mostly at the path that it was started by, which costs
+    //    nothing to know; whoever gains rights by it may have chosen that path.
     let name = named.unwrap_or(stack.path());
     let needs = program.needs();
-    let musl = needs.as_ref().is_some_and(Needs::is_musl);
-    let key = needs.filter(|_| mapped || file.is_some()).and_then(|needs| key(&needs, file.as_ref().map(|(file, _)| file)));
-    drop(file);
-    // 3. Whose loader will it be?
+    let needs = needs.as_ref().filter(|_| mapped || file.is_some());
+    let mut subject = Subject { name, key: None, musl: needs.is_some_and(Needs::is_musl) };
     let mut headers = [0; RECORD];
-    let loader = find::loader(&Subject { name, key, musl }, &setting, &mut headers);
+    if mapped && !setting.secure {
+        subject.key = needs.zip(directory(name)).and_then(|(needs, directory)| needs.key(directory));
+    }
+    // 3. Whose loader will it be? Only if there is no image for that path, the kernel is asked for the true one.
+    let mut loader = find::loader(&subject, &setting, &mut headers, true);
+    if loader.is_none() {
+        subject.key = needs.and_then(|needs| key(needs, file.as_ref().map(|(file, _)| file)));
+        loader = find::loader(&subject, &setting, &mut headers, false);
+    }
+    let Some(loader) = loader else { sys::exit(CANNOT_START) };
+    drop(file);
     // 4. What nix-ld's variables say, the loader alone has to know.
     if loader.searches && !setting.secure {
         let prefix: &[u8] = if mapped { b"LD_LIBRARY_PATH=" } else { b"" };
-        match library_path(prefix, &setting).filter(|_| !musl && !words.library_path) {
+        match library_path(prefix, &setting).filter(|_| !subject.musl && !words.library_path) {
             Some(text) if mapped => guest::add(&mut stack, &program, setting.page, text),
             Some(text) => stack.add_option(b"--library-path\0".as_ptr(), text),
             None => {}
@@ -102,24 +111,15 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
 fn setting(stack: &Stack) -> Setting {
     let secure = stack.is_secure();
     let user = stack.auxiliary(aux::EUID) as u32;
-    let variables = if secure { Variables::default() } else { variables::read(stack.environment()) };
+    let variables = if secure { Variables::default() } else { variables::read(stack.environment(b'N', b'L')) };
     let page = stack.auxiliary(aux::PAGESZ).max(4096);
     Setting { secure, trust: Trust { user: (!secure).then_some(user) }, page, user, variables }
 }
 
-/// The key of a program that the kernel has started, or of a file.
-fn key(needs: &Needs<'_, Program<'_>>, file: Option<&File>) -> Option<Key> {
-    // Most paths are short, and every page of the stack that is touched costs as much as two system calls.
-    let mut room = [MaybeUninit::uninit(); 512];
-    match sys::path_of(file, &mut room) {
-        Some(path) => needs.key(directory(path)?),
-        None => key_of_long_path(needs, file),
-    }
-}
-
-#[cold]
+/// The key of a program that the kernel has started, or of a file, where the kernel says that it lies. A frame of
+/// its own: every page of the stack that is touched costs as much as two system calls.
 #[inline(never)]
-fn key_of_long_path(needs: &Needs<'_, Program<'_>>, file: Option<&File>) -> Option<Key> {
+fn key(needs: &Needs<'_, Program<'_>>, file: Option<&File>) -> Option<Key> {
     let mut room = [MaybeUninit::uninit(); 4097];
     needs.key(directory(sys::path_of(file, &mut room)?)?)
 }

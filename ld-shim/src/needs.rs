@@ -2,6 +2,7 @@
 //! follows from it. Reads nothing that the loader will not read as well, so no page is touched in vain.
 
 use crate::bytes::{after, u16_at, u32_at, until_nul};
+use crate::dynamic::first;
 use crate::elf::{Class, PT_DYNAMIC, PT_INTERP, loaded_at, of_kind};
 use crate::key::{Key, Keying};
 
@@ -60,7 +61,8 @@ pub struct Needs<'m, M> {
     /// `PT_INTERP`, without its NUL.
     pub interpreter: &'m [u8],
     entries: &'m [u8],
-    strings: usize,
+    /// From the first string to the end of the segment.
+    strings: &'m [u8],
 }
 
 impl<'m, M: Memory> Needs<'m, M> {
@@ -73,9 +75,8 @@ impl<'m, M: Memory> Needs<'m, M> {
         let size = dynamic.memory_size.min(ENTRIES_MAX * class.entry_size());
         let whole = memory.from(dynamic.address)?;
         let entries = whole.get(..size).unwrap_or(whole);
-        let mut needs = Needs { memory, class, interpreter, entries, strings: 0 };
-        needs.strings = needs.entries().find(|(tag, _)| *tag == DT_STRTAB)?.1;
-        Some(needs)
+        let (_, strings) = first(entries, class, DT_STRTAB)?;
+        Some(Needs { memory, class, interpreter, entries, strings: memory.from(strings)? })
     }
 
     /// Tag and value of each entry, up to `DT_NULL`.
@@ -84,7 +85,7 @@ impl<'m, M: Memory> Needs<'m, M> {
     }
 
     fn string(&self, offset: usize, most: usize) -> Option<&'m [u8]> {
-        until_nul(self.memory.from(self.strings.checked_add(offset)?)?, most)
+        until_nul(self.strings.get(offset..)?, most)
     }
 
     /// The names of `DT_NEEDED`, in order.

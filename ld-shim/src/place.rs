@@ -15,20 +15,25 @@ use ld_shim::needs::{self, Memory, Needs};
 /// An errno value of mmap(2).
 pub(crate) fn map(file: &File, offset: usize, plan: &Plan<'_>) -> Result<usize, i32> {
     let mut base = None;
-    let mut end = 0;
+    let (mut end, mut first) = (0, Load::default());
     for load in plan.loads() {
         let protection = Protection::of_segment(load.flags);
         let start = match base {
             // The first mapping takes the whole span, so that the kernel chooses a place where all of it fits.
-            // SAFETY: nothing is mapped over.
-            None => unsafe { file.map(None, plan.span, protection, offset + load.offset)? },
+            None => {
+                first = load;
+                // SAFETY: nothing is mapped over.
+                unsafe { file.map(None, plan.span, protection, offset + load.offset)? }
+            }
             Some(base) => {
+                // What lies in memory as it lies in the file, and is used alike, is there already.
+                let there = load.flags == first.flags && load.start.wrapping_sub(load.offset) == first.start.wrapping_sub(first.offset);
                 // SAFETY: inside the span that was just mapped.
                 unsafe {
                     if load.start > end {
                         sys::protect(base + end, load.start - end, Protection::NONE);
                     }
-                    if load.mapped > 0 {
+                    if load.mapped > 0 && !there {
                         file.map(Some(base + load.start), load.mapped, protection, offset + load.offset)?;
                     }
                 }
@@ -109,18 +114,18 @@ impl<'m> Program<'m> {
     /// written to.
     ///
     /// # Safety
-    /// `section` is the dynamic section, and the indices lie in it.
-    pub(crate) unsafe fn set_dynamic(&self, section: &[u8], page: usize, entries: [(usize, usize, usize); 2]) -> bool {
-        let start = section.as_ptr() as usize;
-        let (from, to) = (start & !(page - 1), (start + section.len() + page - 1) & !(page - 1));
+    /// The section has `length` bytes at `start`, the indices lie in it, and nobody holds a reference to it.
+    pub(crate) unsafe fn set_dynamic(&self, start: usize, length: usize, page: usize, entries: [(usize, usize, usize); 2]) -> bool {
+        let (from, to) = (start & !(page - 1), (start + length + page - 1) & !(page - 1));
         let flags = loaded_at(self.table, MACHINE.class, start.wrapping_sub(self.bias)).unwrap_or_default().flags;
         // SAFETY: pages of the program's own, which nobody executes now: a dynamic section is data.
         if flags & PF_W == 0 && !unsafe { sys::protect(from, to - from, Protection::WRITE) } {
             return false;
         }
         for (index, tag, value) in entries {
+            // Volatile: it is the loader that reads it.
             // SAFETY: inside the section, by the caller, and writable.
-            unsafe { (start as *mut [usize; 2]).wrapping_add(index).write([tag, value]) };
+            unsafe { (start as *mut [usize; 2]).wrapping_add(index).write_volatile([tag, value]) };
         }
         if flags & PF_W == 0 {
             // SAFETY: as they were.

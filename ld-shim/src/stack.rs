@@ -73,10 +73,17 @@ impl Stack {
         (index < self.arguments).then(|| unsafe { text(*self.top.add(1 + index)) })
     }
 
-    /// The entries of the environment.
-    pub(crate) fn environment(&self) -> impl Iterator<Item = &'static [u8]> + '_ {
-        // SAFETY: that many pointers to strings follow the arguments' null.
-        (0..self.variables).map(|index| unsafe { text(*self.top.add(self.arguments + 2 + index)) })
+    /// The entries of the environment that begin with one of two bytes: to measure every entry would cost more
+    /// than all the rest.
+    pub(crate) fn environment(&self, one: u8, other: u8) -> impl Iterator<Item = &'static [u8]> + '_ {
+        (0..self.variables).filter_map(move |index| {
+            // SAFETY: that many pointers to strings follow the arguments' null.
+            unsafe {
+                let start = *self.top.add(self.arguments + 2 + index);
+                let first = *(start as *const u8);
+                (first == one || first == other).then(|| text(start))
+            }
+        })
     }
 
     /// The pair of that name, or the last one of the vector.

@@ -31,9 +31,9 @@ impl Status {
 }
 
 #[cfg(not(target_arch = "x86"))]
-use raw::{__NR_fstat as FSTAT, __NR_mmap as MMAP, stat as Stat};
+use raw::{__NR_fstat as FSTAT, stat as Stat};
 #[cfg(target_arch = "x86")]
-use raw::{__NR_fstat64 as FSTAT, __NR_mmap2 as MMAP, stat64 as Stat};
+use raw::{__NR_fstat64 as FSTAT, stat64 as Stat};
 
 /// `mmap2` counts in units of 4096 bytes whatever the page size, `mmap` in bytes.
 const OFFSET_UNIT: usize = if cfg!(target_arch = "x86") { 4096 } else { 1 };
@@ -46,7 +46,7 @@ pub(crate) unsafe fn open(path: &[u8], follow: bool) -> Result<File, i32> {
     let flags = raw::O_RDONLY | raw::O_CLOEXEC | raw::O_NONBLOCK | if follow { 0 } else { raw::O_NOFOLLOW };
     let path = path.as_ptr();
     // SAFETY: the caller's; the kernel reads up to the NUL.
-    result(unsafe { arch::call(raw::__NR_openat as usize, CWD, path as usize, flags as usize, 0, 0, 0) }).map(File)
+    result(unsafe { arch::call(raw::__NR_openat as usize, CWD, path as usize, flags as usize, 0) }).map(File)
 }
 
 impl File {
@@ -54,7 +54,7 @@ impl File {
     pub(crate) fn status(&self) -> Status {
         let mut stat = MaybeUninit::<Stat>::zeroed();
         // SAFETY: the kernel fills a structure of this size, or does not touch it.
-        let _ = unsafe { arch::call(FSTAT as usize, self.0, stat.as_mut_ptr() as usize, 0, 0, 0, 0) };
+        let _ = unsafe { arch::call(FSTAT as usize, self.0, stat.as_mut_ptr() as usize, 0, 0) };
         // SAFETY: zeroed and then filled; every bit pattern is a value.
         let stat = unsafe { stat.assume_init() };
         // No file that is followed is longer than an address can say.
@@ -65,7 +65,7 @@ impl File {
     pub(crate) fn read_at(&self, into: &mut [u8], offset: usize) -> usize {
         // Where a word has 32 bits, the kernel takes the offset in two of them; the upper one is zero.
         // SAFETY: the kernel writes at most `into.len()` bytes there.
-        let got = unsafe { arch::call(raw::__NR_pread64 as usize, self.0, into.as_mut_ptr() as usize, into.len(), offset, 0, 0) };
+        let got = unsafe { arch::call(raw::__NR_pread64 as usize, self.0, into.as_mut_ptr() as usize, into.len(), offset) };
         result(got).unwrap_or(0)
     }
 
@@ -77,8 +77,7 @@ impl File {
         let fixed = if at.is_some() { raw::MAP_FIXED } else { 0 };
         let how = raw::MAP_PRIVATE | fixed;
         // SAFETY: the caller's.
-        let call =
-            || unsafe { arch::call(MMAP as usize, at.unwrap_or(0), length, flags.0 as usize, how as usize, self.0, offset / OFFSET_UNIT) };
+        let call = || unsafe { arch::map(at.unwrap_or(0), length, flags.0 as usize, how as usize, self.0, offset / OFFSET_UNIT) };
         result(call())
     }
 }
@@ -87,7 +86,7 @@ impl Drop for File {
     #[inline(never)]
     fn drop(&mut self) {
         // SAFETY: nothing is mapped by the descriptor itself.
-        let _ = unsafe { arch::call(raw::__NR_close as usize, self.0, 0, 0, 0, 0, 0) };
+        let _ = unsafe { arch::call(raw::__NR_close as usize, self.0, 0, 0, 0) };
     }
 }
 
@@ -119,7 +118,7 @@ pub(crate) unsafe fn map_zeros(at: Option<usize>, length: usize, protection: Pro
     let fixed = if at.is_some() { raw::MAP_FIXED } else { 0 };
     let how = raw::MAP_PRIVATE | raw::MAP_ANONYMOUS | fixed;
     // SAFETY: the caller's.
-    result(unsafe { arch::call(MMAP as usize, at.unwrap_or(0), length, protection.0 as usize, how as usize, usize::MAX, 0) })
+    result(unsafe { arch::map(at.unwrap_or(0), length, protection.0 as usize, how as usize, usize::MAX, 0) })
 }
 
 /// mprotect(2).
@@ -128,7 +127,7 @@ pub(crate) unsafe fn map_zeros(at: Option<usize>, length: usize, protection: Pro
 /// The pages stay usable for those who use them.
 pub(crate) unsafe fn protect(at: usize, length: usize, protection: Protection) -> bool {
     // SAFETY: the caller's.
-    result(unsafe { arch::call(raw::__NR_mprotect as usize, at, length, protection.0 as usize, 0, 0, 0) }).is_ok()
+    result(unsafe { arch::call(raw::__NR_mprotect as usize, at, length, protection.0 as usize, 0) }).is_ok()
 }
 
 /// The path of an open file, or of the running program, by the kernel; without a NUL.
@@ -149,7 +148,7 @@ pub(crate) fn path_of<'b>(file: Option<&File>, into: &'b mut [MaybeUninit<u8>]) 
     }
     let (room, most) = (into.as_mut_ptr() as usize, into.len());
     // SAFETY: the path ends in a NUL; the kernel writes at most that many bytes.
-    let got = result(unsafe { arch::call(raw::__NR_readlinkat as usize, CWD, path.as_ptr() as usize, room, most, 0, 0) });
+    let got = result(unsafe { arch::call(raw::__NR_readlinkat as usize, CWD, path.as_ptr() as usize, room, most) });
     // A path that fills the room may be cut off.
     let filled = into.get(..got.ok().filter(|n| *n < most)?)?;
     // SAFETY: the kernel has written that many.
@@ -159,13 +158,13 @@ pub(crate) fn path_of<'b>(file: Option<&File>, into: &'b mut [MaybeUninit<u8>]) 
 /// Says something on standard error; if that is closed, to nobody.
 pub(crate) fn say(text: &[u8]) {
     // SAFETY: the kernel reads the text.
-    let _ = unsafe { arch::call(raw::__NR_write as usize, 2, text.as_ptr() as usize, text.len(), 0, 0, 0) };
+    let _ = unsafe { arch::call(raw::__NR_write as usize, 2, text.as_ptr() as usize, text.len(), 0) };
 }
 
 /// Ends this process.
 pub(crate) fn exit(status: u8) -> ! {
     loop {
         // SAFETY: nothing follows.
-        let _ = unsafe { arch::call(raw::__NR_exit_group as usize, usize::from(status), 0, 0, 0, 0, 0) };
+        let _ = unsafe { arch::call(raw::__NR_exit_group as usize, usize::from(status), 0, 0, 0) };
     }
 }

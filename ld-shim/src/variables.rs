@@ -19,7 +19,7 @@ const DEFAULT: &[u8] = b"/run/current-system/sw/share/nix-ld/lib/ld.so\0";
 /// The same without it; it follows.
 pub const DEFAULT_LOADER: &[u8] = DEFAULT.split_at(DEFAULT.len() - 1).0;
 /// The libraries beside it.
-pub const DEFAULT_LIBRARIES: &[u8] = b"/run/current-system/sw/share/nix-ld/lib";
+pub const DEFAULT_LIBRARIES: &[u8] = DEFAULT.split_at(DEFAULT.len() - b"/ld.so\0".len()).0;
 
 /// How much is said on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

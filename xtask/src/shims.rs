@@ -30,7 +30,7 @@ const FLAGS: &[&str] = &[
     "-Clink-arg=-zrodynamic",
     "-Clink-arg=--no-dynamic-linker",
     // What is called once is inlined; what is called often is not. Found by trying.
-    "-Cllvm-args=-inline-threshold=60",
+    "-Cllvm-args=-inline-threshold=40",
     // Nothing unwinds.
     "-Cforce-unwind-tables=no",
     "-Clink-arg=--no-eh-frame-hdr",

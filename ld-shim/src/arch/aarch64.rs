@@ -1,4 +1,4 @@
-//! AArch64: the three places where a register matters, and what a debugger waits for (AAPCS64; syscall(2)).
+//! AArch64: the places where a register matters, and what a debugger waits for (AAPCS64; syscall(2)).
 
 use core::arch::naked_asm;
 use ld_shim::elf::{Class, EM_AARCH64, Machine};
@@ -43,20 +43,31 @@ pub(crate) unsafe extern "C" fn jump(entry: usize, stack: *mut usize) -> ! {
     )
 }
 
-/// A system call; the result is negative for an error.
+/// A system call of at most four arguments; the result is negative for an error.
 ///
 /// # Safety
 /// As the call itself.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
     naked_asm!(
         "mov x8, x0", // the number
         "mov x0, x1", // the arguments, each one register on
         "mov x1, x2",
         "mov x2, x3",
         "mov x3, x4",
-        "mov x4, x5",
-        "mov x5, x6",
+        "svc #0",
+        "ret",
+    )
+}
+
+/// mmap(2), the one call of six arguments.
+///
+/// # Safety
+/// As the call itself.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn map(at: usize, length: usize, protection: usize, how: usize, file: usize, offset: usize) -> isize {
+    naked_asm!(
+        "mov x8, #222", // __NR_mmap; everything else is where it should be
         "svc #0",
         "ret",
     )

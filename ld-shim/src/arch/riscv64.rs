@@ -1,4 +1,4 @@
-//! RISC-V, 64 bits: the three places where a register matters (RISC-V ELF psABI; syscall(2)).
+//! RISC-V, 64 bits: the places where a register matters (RISC-V ELF psABI; syscall(2)).
 
 use core::arch::naked_asm;
 use ld_shim::elf::{Class, EM_RISCV, Machine};
@@ -42,20 +42,31 @@ pub(crate) unsafe extern "C" fn jump(entry: usize, stack: *mut usize) -> ! {
     )
 }
 
-/// A system call; the result is negative for an error.
+/// A system call of at most four arguments; the result is negative for an error.
 ///
 /// # Safety
 /// As the call itself.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
     naked_asm!(
         "mv a7, a0", // the number
         "mv a0, a1", // the arguments, each one register on
         "mv a1, a2",
         "mv a2, a3",
         "mv a3, a4",
-        "mv a4, a5",
-        "mv a5, a6",
+        "ecall",
+        "ret",
+    )
+}
+
+/// mmap(2), the one call of six arguments.
+///
+/// # Safety
+/// As the call itself.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn map(at: usize, length: usize, protection: usize, how: usize, file: usize, offset: usize) -> isize {
+    naked_asm!(
+        "li a7, 222", // __NR_mmap; everything else is where it should be
         "ecall",
         "ret",
     )

@@ -1,4 +1,4 @@
-//! i386: the three places where a register matters, and what a debugger waits for (System V i386 psABI, "Process Initialization"; syscall(2)).
+//! i386: the places where a register matters, and what a debugger waits for (System V i386 psABI, "Process Initialization"; syscall(2)).
 
 use core::arch::naked_asm;
 use ld_shim::elf::{Class, EM_386, Machine};
@@ -42,25 +42,50 @@ pub(crate) unsafe extern "C" fn jump(entry: usize, stack: *mut usize) -> ! {
     )
 }
 
-/// A system call; the result is negative for an error.
+/// A system call of at most four arguments; the result is negative for an error. A fifth one is zero: the upper
+/// half of the offset that the fourth one may be.
 ///
 /// # Safety
 /// As the call itself.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
+    naked_asm!(
+        "push ebx", // the caller's registers that the kernel takes arguments in
+        "push esi",
+        "push edi",
+        "mov eax, [esp + 16]", // the number: behind three registers and the return address
+        "mov ebx, [esp + 20]",
+        "mov ecx, [esp + 24]",
+        "mov edx, [esp + 28]",
+        "mov esi, [esp + 32]",
+        "xor edi, edi",
+        "int 0x80", // the one entry that every processor and kernel has
+        "pop edi",
+        "pop esi",
+        "pop ebx",
+        "ret",
+    )
+}
+
+/// mmap2(2), the one call of six arguments.
+///
+/// # Safety
+/// As the call itself.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn map(at: usize, length: usize, protection: usize, how: usize, file: usize, offset: usize) -> isize {
     naked_asm!(
         "push ebp", // the caller's registers that the kernel takes arguments in
         "push ebx",
         "push esi",
         "push edi",
-        "mov eax, [esp + 20]", // the number: behind four registers and the return address
-        "mov ebx, [esp + 24]",
-        "mov ecx, [esp + 28]",
-        "mov edx, [esp + 32]",
-        "mov esi, [esp + 36]",
-        "mov edi, [esp + 40]",
-        "mov ebp, [esp + 44]",
-        "int 0x80", // the one entry that every processor and kernel has
+        "mov eax, 192",        // __NR_mmap2
+        "mov ebx, [esp + 20]", // behind four registers and the return address
+        "mov ecx, [esp + 24]",
+        "mov edx, [esp + 28]",
+        "mov esi, [esp + 32]",
+        "mov edi, [esp + 36]",
+        "mov ebp, [esp + 40]",
+        "int 0x80",
         "pop edi",
         "pop esi",
         "pop ebx",

@@ -1,4 +1,4 @@
-//! x86-64: the three places where a register matters, and what a debugger waits for (System V psABI, "Process Initialization"; syscall(2)).
+//! x86-64: the places where a register matters, and what a debugger waits for (System V psABI, "Process Initialization"; syscall(2)).
 
 use core::arch::naked_asm;
 use ld_shim::elf::{Class, EM_X86_64, Machine};
@@ -39,20 +39,32 @@ pub(crate) unsafe extern "C" fn jump(entry: usize, stack: *mut usize) -> ! {
     )
 }
 
-/// A system call; the result is negative for an error.
+/// A system call of at most four arguments; the result is negative for an error.
 ///
 /// # Safety
 /// As the call itself.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize {
+pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
     naked_asm!(
         "mov rax, rdi", // the number
         "mov rdi, rsi", // the arguments, each one register on
         "mov rsi, rdx",
         "mov rdx, rcx",
         "mov r10, r8", // the kernel keeps rcx for itself
-        "mov r8, r9",
-        "mov r9, [rsp + 8]", // the seventh argument of a function is on the stack
+        "syscall",
+        "ret",
+    )
+}
+
+/// mmap(2), the one call of six arguments.
+///
+/// # Safety
+/// As the call itself.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn map(at: usize, length: usize, protection: usize, how: usize, file: usize, offset: usize) -> isize {
+    naked_asm!(
+        "mov r10, rcx", // the kernel keeps rcx for itself
+        "mov eax, 9",   // __NR_mmap; everything else is where it should be
         "syscall",
         "ret",
     )
