@@ -5,6 +5,7 @@
 
 mod shim_support;
 
+use ld_shim::image::RECORD;
 use shim_support::{Lab, OWN, Said, Shim, USER, as_root, as_uid, as_user, copy, shims};
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -362,16 +363,9 @@ fn the_image_for_everybody_comes_after_the_users_variable_and_serves_secure_exec
 fn an_image_cut_off_anywhere_ends_the_start_in_one_line() {
     law(|place| {
         let (image, bytes) = place.image();
-        let places = (0..40).map(|n| n * bytes.len() / 40).chain([
-            1,
-            2047,
-            2048,
-            2049,
-            4096,
-            bytes.len() - 2048,
-            bytes.len() - 4096,
-            bytes.len() - 1,
-        ]);
+        let length = bytes.len();
+        let odd = [1, RECORD - 1, RECORD, RECORD + 1, 4096, length - RECORD, length - 4096, length - 1];
+        let places = (0..40).map(|n| n * length / 40).chain(odd);
         for end in places {
             place.put(&image, &bytes[..end]);
             let line = place.refused(&place.run_as(USER, &[], &["mark"]));
@@ -384,15 +378,15 @@ fn an_image_cut_off_anywhere_ends_the_start_in_one_line() {
 fn an_image_whose_record_was_damaged_anywhere_starts_the_program_as_ever_or_not_at_all() {
     law(|place| {
         let (image, bytes) = place.image();
-        let record = bytes.len() - 2048;
+        let record = bytes.len() - RECORD;
         let mut state = 1_u64;
         let mut below = |end: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % end
         };
-        // The head, and the headers of the loader; then anywhere in the record.
+        // What it begins with, and anywhere in it.
         for round in 0..300 {
-            let at = record + [below(64), 512 + below(700), below(2048)][round % 3];
+            let at = record + [below(64), below(RECORD)][round % 2];
             let value = [0, 1, 0xff, bytes[at] ^ (1 << below(8))][below(4)];
             let damaged = [&bytes[..at], &[value], &bytes[at + 1..]].concat();
             place.put(&image, &damaged);
@@ -419,7 +413,7 @@ fn random_bytes_of_any_length_are_no_image() {
     law(|place| {
         let (image, good) = place.image();
         let mut state = 7_u64;
-        for length in [0, 1, 100, 2048, 4096, 10_000, 300_000] {
+        for length in [0, 1, 100, RECORD, 4096, 10_000, 300_000] {
             let mut bytes: Vec<u8> = (0..length)
                 .map(|_| {
                     state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -428,8 +422,8 @@ fn random_bytes_of_any_length_are_no_image() {
                 .collect();
             for with_head in [false, true] {
                 // The true magic, machine and key before the noise.
-                if with_head && length >= 2048 {
-                    bytes[length - 2048..length - 2048 + 32].copy_from_slice(&good[good.len() - 2048..][..32]);
+                if with_head && length >= RECORD {
+                    bytes[length - RECORD..length - RECORD + 32].copy_from_slice(&good[good.len() - RECORD..][..32]);
                 }
                 place.put(&image, &bytes);
                 place.refused(&place.run_as(USER, &[], &["mark"]));

@@ -19,10 +19,6 @@ pub const USER: u32 = 4711;
 const PLACEHOLDER: &str = "/interpreter/interpreter/interpreter/interpreter/interpreter/interpreter/interpreter/interpreter";
 /// A RUNPATH that is overwritten with the lab's directory `own`.
 pub const OWN: &str = "/directory/directory/directory/directory/directory/directory/directory/directory";
-/// Marks the base directory in a shim of ours; `ld_shim::base::MARK`.
-const BASE_MARK: &[u8] = b"xeno shim base:\0";
-/// The longest base directory.
-const BASE_ROOM: usize = 48;
 
 /// A kind of programs that this machine runs by itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -427,12 +423,8 @@ impl Said {
 /// A shim whose images lie elsewhere. A peer's has no place for them and stays as it is.
 pub fn with_base(shim: &[u8], base: &str) -> Vec<u8> {
     let mut bytes = shim.to_vec();
-    assert!(base.len() < BASE_ROOM && base.ends_with('/'), "{base}");
-    if let Some(at) = bytes.windows(BASE_MARK.len()).position(|window| window == BASE_MARK) {
-        let room = &mut bytes[at + BASE_MARK.len()..][..BASE_ROOM];
-        room.fill(0);
-        room[..base.len()].copy_from_slice(base.as_bytes());
-    }
+    let ours = ld_shim::base::of(shim).is_some();
+    assert!(!ours || ld_shim::base::set(&mut bytes, base.as_bytes()), "{base}");
     bytes
 }
 
