@@ -9,6 +9,7 @@ use crate::place::Program;
 use crate::stack::{Stack, remove_variable};
 use crate::sys::{self, Protection};
 use ld_shim::dynamic::{self, DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ};
+use ld_shim::needs::{DT_RPATH, DT_STRTAB};
 
 const WORD: usize = size_of::<usize>();
 
@@ -52,19 +53,30 @@ impl Text {
 
 /// Adds the entry `text` (that of a [`Text`]) to the environment until the libraries are loaded. Nothing is
 /// changed if the program's dynamic section has no room for that: a leak would be worse.
+///
+/// With `as_run_path`, `text` is a path and becomes the program's run path, if it has none: for musl, which runs no
+/// such array, and for secure executions, where loaders want no variable. It is asked for libraries of libraries
+/// and for `dlopen`, too (glibc `elf/dl-load.c`; musl `ldso/dynlink.c`, `fixup_rpath`).
 #[inline(never)]
-pub(crate) fn add(stack: &mut Stack, program: &Program<'_>, page: usize, text: *mut u8) {
+pub(crate) fn add(stack: &mut Stack, program: &Program<'_>, page: usize, text: *mut u8, as_run_path: bool) {
     let Some(section) = program.dynamic() else { return };
     let (start, length) = (section.as_ptr() as usize, section.len());
+    let Some((_, strings)) = dynamic::first(section, MACHINE.class, DT_STRTAB) else { return };
     let Some(room) = dynamic::room(section, MACHINE.class) else { return };
-    let own = if room.own.1 == 0 { 0 } else { program.bias().wrapping_add(room.own.0) };
-    let note = text.wrapping_sub(size_of::<Note>()).cast::<Note>();
-    // SAFETY: [`Text`] left room for it, aligned as a page is.
-    unsafe { note.write(Note { array: leave, own: own as *const _, own_count: room.own.1 / WORD }) };
-    let array = (note as usize).wrapping_sub(program.bias());
-    let entries = [(room.address, DT_PREINIT_ARRAY, array), (room.size, DT_PREINIT_ARRAYSZ, WORD)];
+    let relative = |address: usize| address.wrapping_sub(program.bias());
+    let entries = if as_run_path {
+        // Counted from the program's strings, wherever it lies.
+        let path = relative(text as usize).wrapping_sub(strings);
+        [(room.address, DT_RPATH, path), (room.size, DT_RPATH, path)]
+    } else {
+        let own = if room.own.1 == 0 { 0 } else { program.bias().wrapping_add(room.own.0) };
+        let note = text.wrapping_sub(size_of::<Note>()).cast::<Note>();
+        // SAFETY: [`Text`] left room for it, aligned as a page is.
+        unsafe { note.write(Note { array: leave, own: own as *const _, own_count: room.own.1 / WORD }) };
+        [(room.address, DT_PREINIT_ARRAY, relative(note as usize)), (room.size, DT_PREINIT_ARRAYSZ, WORD)]
+    };
     // SAFETY: the section is the program's, the indices are of it, and it is not looked at any more.
-    if unsafe { program.set_dynamic(start, length, page, entries) } {
+    if unsafe { program.set_dynamic(start, length, page, entries) } && !as_run_path {
         stack.add_variable(text);
     }
 }

@@ -82,10 +82,12 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
     let Some(loader) = loader else { sys::exit(CANNOT_START) };
     drop(file);
     // 4. What nix-ld's variables say, the loader alone has to know.
-    if loader.searches && !setting.secure {
-        let prefix: &[u8] = if mapped { b"LD_LIBRARY_PATH=" } else { b"" };
-        match library_path(prefix, &setting).filter(|_| !subject.musl && !words.library_path) {
-            Some(text) if mapped => guest::add(&mut stack, &program, setting.page, text),
+    if loader.searches && !words.library_path {
+        let as_run_path = mapped && (subject.musl || setting.secure);
+        let prefix: &[u8] = if mapped && !as_run_path { b"LD_LIBRARY_PATH=" } else { b"" };
+        let user = setting.variables.user.filter(|_| !as_run_path).unwrap_or(b"");
+        match library_path(prefix, user, &setting) {
+            Some(text) if mapped => guest::add(&mut stack, &program, setting.page, text, as_run_path),
             Some(text) => stack.add_option(b"--library-path\0".as_ptr(), text),
             None => {}
         }
@@ -137,13 +139,11 @@ fn put<'h>(loader: Loader, headers: &'h Headers, setting: &Setting, name: &[u8])
     }
 }
 
-/// The user's library path and, behind it, the directories of nix-ld's that are absolute: an empty or relative
-/// one would be looked for in the current directory. `None` if they add nothing.
+/// The user's library path and, behind it, the directories of nix-ld's that are absolute: an
+/// empty or relative one would be looked for in the current directory. `None` if they add nothing.
 #[inline(never)]
-fn library_path(prefix: &'static [u8], setting: &Setting) -> Option<*mut u8> {
-    let found = &setting.variables;
-    let user = found.user.unwrap_or(b"");
-    let libraries = found.libraries.unwrap_or(DEFAULT_LIBRARIES);
+fn library_path(prefix: &[u8], user: &[u8], setting: &Setting) -> Option<*mut u8> {
+    let libraries = setting.variables.libraries.unwrap_or(DEFAULT_LIBRARIES);
     // Each directory comes with a colon, and those that are left out leave room.
     let mut text = guest::Text::new(prefix.len() + user.len() + libraries.len() + 1)?;
     text.add(prefix);

@@ -99,11 +99,6 @@ impl<'m, M: Memory> Needs<'m, M> {
         name.is_some_and(|name| after(name, b"ld-musl").is_some())
     }
 
-    /// Whether it has a run path, old or new.
-    pub fn has_run_path(&self) -> bool {
-        self.entries().any(|(tag, _)| matches!(tag, DT_RPATH | DT_RUNPATH))
-    }
-
     /// The key of this program in `directory`; `None` if a name lies outside of its segments.
     #[inline(never)]
     pub fn key(&self, directory: &[u8]) -> Option<Key> {
@@ -128,24 +123,22 @@ impl<'m, M: Memory> Needs<'m, M> {
 
     /// `Verneed` and `Vernaux` (gABI supplement, "Symbol Versioning"): both are chains of relative offsets.
     fn versions(&self, at: usize, keying: &mut Keying) -> Option<()> {
-        let table = self.memory.from(at)?;
+        let mut file = self.memory.from(at)?;
         let mut left = ENTRIES_MAX;
-        let mut need = 0usize;
         loop {
-            keying.part(b'f', self.string(u32_at(table, need + 4)? as usize, NAME_MAX)?);
-            let mut version = need.checked_add(u32_at(table, need + 8)? as usize)?;
-            for _ in 0..u16_at(table, need + 2)? {
+            let need = file.first_chunk::<16>()?;
+            keying.part(b'f', self.string(u32_at(need, 4)? as usize, NAME_MAX)?);
+            let mut version = file.get(u32_at(need, 8)? as usize..)?;
+            for _ in 0..u16_at(need, 2)? {
                 left = left.checked_sub(1)?;
-                keying.part(b'v', self.string(u32_at(table, version.checked_add(8)?)? as usize, NAME_MAX)?);
-                match u32_at(table, version.checked_add(12)?)? {
-                    0 => break,
-                    next => version = version.checked_add(next as usize)?,
-                }
+                let aux = version.first_chunk::<16>()?;
+                keying.part(b'v', self.string(u32_at(aux, 8)? as usize, NAME_MAX)?);
+                version = version.get(u32_at(aux, 12)? as usize..)?;
             }
-            left = left.checked_sub(1)?;
-            match u32_at(table, need.checked_add(12)?)? {
+            // Nearer to the end each time.
+            match u32_at(need, 12)? {
                 0 => return Some(()),
-                next => need = need.checked_add(next as usize).filter(|n| n.checked_add(16).is_some())?,
+                next => file = file.get(next as usize..)?,
             }
         }
     }
@@ -205,7 +198,7 @@ mod tests {
         let file = file(&bytes, machine).unwrap();
         let needs = Needs::read(&file, file.table, machine.class).unwrap();
         assert_eq!(needs.libraries().next().map(<[u8]>::to_vec), Some(b"libinner.so.1".to_vec()));
-        assert!(!needs.has_run_path());
+        assert!(!needs.is_musl());
     }
 
     #[test]
