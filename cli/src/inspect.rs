@@ -7,6 +7,7 @@ use crate::failure::{Failure, OneLine};
 use anstyle::{AnsiColor, Style};
 use launch::program::Program;
 use launch::report::Report;
+use launch::shim::base::Base;
 use patcher::payload::{self, Payload};
 use resolver::answer::{self, Answer, Extent, Native, Sources, World};
 use resolver::elf;
@@ -153,6 +154,10 @@ fn heading(program: &Program, needs: &Needs, answer: &Answer, payloads: &[Payloa
     match (&answer.native, answer.world) {
         (Native::NotAProgram, _) => say(format_args!("  {sentence}")),
         (Native::Static | Native::Runs, _) => anstream::println!("  {good}runs here{good:#}: {sentence}"),
+        // Whether the shim was told what it needs is the doctor's business.
+        (Native::NotALoader(interpreter, _), _) if Base::of_shim(Path::new(interpreter)).is_some() => {
+            say(format_args!("  {interpreter} is xeno's shim: `xeno doctor {}` says whether it starts by itself", program.exec.display()));
+        }
         (_, World::Host) if answer.resolution.is_complete() => {
             anstream::println!("  {bad}does not run here as it is{bad:#}: {sentence}");
             anstream::println!("  {good}`xeno run` starts it{good:#} with this machine's own libraries");

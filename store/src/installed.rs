@@ -72,10 +72,24 @@ pub fn keep_as(path: &Path, saved: &Path) -> Result<()> {
         match fs::hard_link(path, &temporary) {
             Ok(()) => return fs::rename(&temporary, saved).map_err(|e| failed("rename into", saved, e)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(failed("keep", path, e)),
+            // Some file systems have no second names, and some kernels allow them for one's own files only.
+            Err(_) => return copy_as(path, saved),
         }
     }
     Err(failed("keep", path, io::Error::from(io::ErrorKind::AlreadyExists)))
+}
+
+/// The same by a copy.
+fn copy_as(path: &Path, saved: &Path) -> Result<()> {
+    let keep = |e| failed("keep", path, e);
+    let meta = fs::symlink_metadata(path).map_err(keep)?;
+    if meta.is_file() {
+        return put_file(saved, &fs::read(path).map_err(keep)?, meta.permissions().mode() & 0o7777);
+    }
+    let (target, temporary) = (fs::read_link(path).map_err(keep)?, temporary(saved, 0));
+    remove(&temporary)?;
+    make_link(&temporary, &target)?;
+    fs::rename(&temporary, saved).map_err(|e| failed("rename into", saved, e))
 }
 
 fn temporary(beside: &Path, attempt: u32) -> PathBuf {
@@ -126,6 +140,21 @@ mod tests {
         put_back(&saved, &path).unwrap();
         assert_eq!(fs::read_link(&path).unwrap(), Path::new("the/real/one"));
         assert!(!saved.exists());
+    }
+
+    #[test]
+    fn what_has_no_second_name_is_kept_as_a_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, "loader").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o751)).unwrap();
+        symlink("the/real/one", &link).unwrap();
+        for path in [&file, &link] {
+            copy_as(path, &path.with_extension("saved")).unwrap();
+        }
+        let saved = dir.path().join("file.saved");
+        assert_eq!((fs::read(&saved).unwrap(), fs::metadata(&saved).unwrap().permissions().mode() & 0o7777), (b"loader".to_vec(), 0o751));
+        assert_eq!(fs::read_link(dir.path().join("link.saved")).unwrap(), Path::new("the/real/one"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use shim_place::{both_streams, everyone_installed, installed, json, trust_only_root};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use support::{Rung, Scene, USER, everywhere, exits, is_root, refuses, settle, succeeds};
 use xeno_tests::skip;
@@ -155,6 +155,30 @@ fn an_ordinary_user_adds_programs_for_himself_where_root_lets_him() {
     // Nobody else follows it.
     let output = root.command(&program).output().unwrap();
     assert_eq!(output.status.code(), Some(127), "{}", both_streams(&output));
+    // What somebody else has put at the place of one's image is neither followed nor overwritten.
+    chown(&image, Some(USER + 1), None).unwrap();
+    let output = scene.command(&program).output().unwrap();
+    assert_eq!(output.status.code(), Some(127), "{}", both_streams(&output));
+    let line = refuses(&mut scene.say(&["shim", "add", text(&program)]), 125);
+    assert!(line.contains(&format!("uid {} has put something there", USER + 1)), "{line}");
+}
+
+#[test]
+fn a_placeholder_at_the_loaders_path_is_kept_as_well_and_needs_force() {
+    everyone_installed(|scene, place| {
+        let at = place.base.join("lp");
+        fs::write(scene.path("home/placeholder"), "install something").unwrap();
+        symlink(scene.path("home/placeholder"), &at).unwrap();
+        let line = refuses(&mut place.install_at(scene, &at, &[]), 125);
+        assert!(line.contains("there is a file that is no loader for"), "{line}");
+        for _ in 0..2 {
+            succeeds(&mut place.install_at(scene, &at, &["--force"]));
+            let program = place.with_interpreter(scene, "nix-hello", "app/hello", &at);
+            assert!(succeeds(&mut scene.command(&program)).starts_with(HELLO));
+        }
+        succeeds(&mut scene.say(&["shim", "uninstall", "--into", text(&place.base), "--at", text(&at)]));
+        assert_eq!(fs::read_link(&at).unwrap(), scene.path("home/placeholder"));
+    });
 }
 
 // Installing.

@@ -146,6 +146,46 @@ fn programs_for_riscv64_start_under_an_emulator() {
     emulated("riscv64", "riscv64-linux-gnu");
 }
 
+#[test]
+fn a_machine_without_a_loader_gets_one_and_the_libraries_that_were_named_from_the_archive() {
+    if !network() {
+        return;
+    }
+    if !support::is_root() {
+        return skip("needs root, to take this machine's loader away");
+    }
+    let Some(unshare) = peer("unshare") else { return };
+    let Some(scene) = Scene::new(None).filter(has_shim) else { return };
+    let loader = "/lib64/ld-linux-x86-64.so.2";
+    if resolver::elf::load(Path::new("/bin/ls")).unwrap().interpreter.as_deref() != Some(loader) {
+        return skip("this machine's programs do not start with the usual loader");
+    }
+    let needed = resolver::elf::load(Path::new("/bin/ls")).unwrap().needed;
+    let libraries: Vec<String> = needed.into_iter().filter(|name| !name.starts_with("libc.")).collect();
+    let place = Place::empty(None);
+    // In a mount namespace of its own: from the mount on, nothing of this machine starts but what is static.
+    let script = r#"set -e
+        xeno=$1 base=$2; shift 2
+        mount -t tmpfs none /lib64
+        for library; do set -- "$@" --library "$library"; shift; done
+        "$xeno" shim install --into "$base" "$@" > /dev/null 2>&1
+        ls -d /
+        LD_TRACE_LOADED_OBJECTS=1 ls"#;
+    let mut command = scene.command(unshare);
+    command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh"]);
+    command.arg(scene.xeno()).arg(&place.base).args(&libraries);
+    command.env_remove("XENO_DEBIAN_MIRROR").env_remove("XENO_DEBIAN_SECURITY_MIRROR").env("XENO_DEBIAN_SUITES", "trixie");
+    for mirror in ["XENO_DEBIAN_MIRROR", "XENO_DEBIAN_SECURITY_MIRROR"] {
+        command.envs(std::env::var_os(mirror).map(|value| (mirror, value)));
+    }
+    let output = succeeds(&mut command);
+    let (first, rest) = output.split_once('\n').unwrap();
+    assert_eq!(first, "/");
+    let files: Vec<&str> = rest.lines().filter_map(|line| line.split(" => ").nth(1)).collect();
+    assert!(files.len() > libraries.len(), "{output}");
+    assert!(files.iter().all(|file| file.starts_with(text(&scene.store()))), "{output}");
+}
+
 // Foreign libcs. Each needs a library that only its release has, so that no other world can answer.
 
 /// Asks libc for what it keeps outside of itself, and says what was mapped for it. It starts by itself, as a program

@@ -11,6 +11,7 @@ use resolver::answer::{self, Extent, Native};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use store::cache::Cache;
 use store::root::{Places, StoreRoot};
 
@@ -41,6 +42,10 @@ fn one(args: &AddArgs, word: &OsStr) -> Result<(), Failure> {
     }
     planned.write()?;
     say(format_args!("{} -> {}", program.exec.display(), planned.path.display()));
+    // Nothing follows the image before the shim is where the program looks for its loader.
+    if let Some(interpreter) = answer.resolution.needs.interpreter.as_deref().filter(|i| Base::of_shim(Path::new(i)).is_none()) {
+        log::warn!("{interpreter} is not the shim: {} starts through it once `xeno shim install` has put it there", program.exec.display());
+    }
     Ok(())
 }
 

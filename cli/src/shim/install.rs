@@ -8,7 +8,7 @@ use crate::resolving;
 use launch::materials::Materials;
 use launch::shim::base::Base;
 use launch::shim::everybody::{self, Source};
-use launch::shim::install::{self, Site, There};
+use launch::shim::install::{self, Site};
 use launch::shim::program::Planned;
 use resolver::arch::Arch;
 use resolver::machine;
@@ -92,7 +92,7 @@ fn architecture(name: &str) -> Result<Arch, Failure> {
 
 /// Writes the image for every program that has none of its own.
 fn everybody(args: &InstallArgs, base: &Base, site: &Site, libc: Libc) -> Result<(), Failure> {
-    let replaces = install::look(&site.at, site.arch) == There::Loader || site.is_kept();
+    let replaces = site.replaces_a_loader();
     let system = machine::system(site.arch, libc);
     let root = StoreRoot::choose(&Places::from_env())?;
     let materials = Materials::new(Cache::of(&root));

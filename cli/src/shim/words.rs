@@ -16,6 +16,10 @@ A program whose interpreter is the shim gets the image that `add` made for it, e
 of its kind (gnu64, gnu32, musl64, musl32), which `install` makes. Nothing is read from variables or the current \
 directory.
 
+`show --json` prints one object: `path`, `arch`, `libc`, `key` (null if it is for every program), `loader`, `answers` \
+(soname and file; glibc), `directories` (musl), `live`, `bytes`, `out_of_date` (null or what changed). `status --json`: \
+`base`, `problem`, `shims` (`path`, `arch`, `problem`), `images` (`path`, `problem`), `users`.
+
 Exit status: 0 if it is done; for `status` 1 if something is out of date or not to be trusted; 125 if xeno failed, \
 126 and 127 as for `xeno run`.";
 

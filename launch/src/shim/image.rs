@@ -314,6 +314,29 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_out_of_date_once_its_loader_is_another_or_a_library_is_gone() {
+        let Some(mut content) = glibc() else { return };
+        let dir = tempfile::Builder::new().prefix("x").rand_bytes(3).tempdir_in("/tmp").unwrap();
+        let (loader, library) = (dir.path().join("ld.so"), dir.path().join("libx.so.1"));
+        std::fs::copy(&content.loader, &loader).unwrap();
+        std::fs::write(&library, "").unwrap();
+        content.loader = loader.clone();
+        content.finds = Finds::Answers([("libx.so.1".to_owned(), library.clone())].into());
+        let (base, path) = (Base::at(dir.path()).unwrap(), dir.path().join("14flfh"));
+        std::fs::write(&path, compose(&content, path.to_str().unwrap(), &base.nothing()).unwrap()).unwrap();
+        let fresh = || Image::load(&path).unwrap().fresh(&path, &base);
+        assert_eq!(fresh(), Fresh::Yes);
+        let mut other = std::fs::read(&loader).unwrap();
+        other.push(0);
+        std::fs::write(&loader, &other).unwrap();
+        assert_eq!(fresh(), Fresh::No(format!("{} is another one than it was made of", loader.display())));
+        std::fs::write(&loader, &other[..other.len() - 1]).unwrap();
+        assert_eq!(fresh(), Fresh::Yes);
+        std::fs::remove_file(&library).unwrap();
+        assert_eq!(fresh(), Fresh::No(format!("{} is gone", library.display())));
+    }
+
+    #[test]
     fn a_path_that_is_too_long_for_the_loader_is_refused_with_its_length() {
         let Some(content) = glibc() else { return };
         let error = compose(&content, "/a/path/that/is/much/too/long/for/it/x", "/x/-").unwrap_err().to_string();

@@ -4,7 +4,7 @@
 use super::base::Base;
 use super::{embedded, image};
 use crate::error::{Error, Kind};
-use crate::materials::{self, Materials};
+use crate::materials::Materials;
 use resolver::arch::Arch;
 use resolver::machine::{self, Interpreter};
 use resolver::map::Mapped;
@@ -98,9 +98,10 @@ impl Site {
         }
     }
 
-    /// Whether something that was here before is kept beside the shim.
-    pub fn is_kept(&self) -> bool {
-        fs::symlink_metadata(saved(&self.at)).is_ok()
+    /// Whether programs of this machine start with a loader that is here, or that was before the shim.
+    pub fn replaces_a_loader(&self) -> bool {
+        let kept = || matches!(machine::interpreter_at(&saved(&self.at), self.arch), Interpreter::Loader(_));
+        look(&self.at, self.arch) == There::Loader || kept()
     }
 
     /// Keeps the loader that is here beside where the shim will be, and says where it can be found from then on.
@@ -110,7 +111,7 @@ impl Site {
     pub fn keep(&self) -> Result<PathBuf, Error> {
         let saved = saved(&self.at);
         if !matches!(look(&self.at, self.arch), There::Nothing | There::Shim(_)) {
-            installed::keep_as(&self.at, &saved).map_err(materials::own)?;
+            installed::keep_as(&self.at, &saved).map_err(super::told)?;
         }
         fs::canonicalize(&saved).map_err(|e| Error::io("find the loader", &saved, e, ""))
     }
@@ -122,15 +123,15 @@ impl Site {
     pub fn put(&self, base: &Base) -> Result<(), Error> {
         let bytes = shim(self.arch, base)?;
         if let Some(parent) = self.at.parent() {
-            installed::make_directory(parent, None).map_err(materials::own)?;
+            installed::make_directory(parent, None).map_err(super::told)?;
         }
         if !matches!(look(&self.at, self.arch), There::Nothing | There::Shim(_)) {
-            installed::keep_as(&self.at, &saved(&self.at)).map_err(materials::own)?;
+            installed::keep_as(&self.at, &saved(&self.at)).map_err(super::told)?;
         }
         if Mapped::open(&self.at).is_ok_and(|there| there[..] == bytes[..]) {
             return Ok(());
         }
-        installed::put_file(&self.at, &bytes, 0o755).map_err(materials::own)
+        installed::put_file(&self.at, &bytes, 0o755).map_err(super::told)
     }
 
     /// Takes the shim away again and puts back what was here before; says whether something was.
@@ -147,10 +148,10 @@ impl Site {
             There::Other(what) => return Err(self.not_ours(&format!("there is {what}"))),
         }
         if fs::symlink_metadata(&saved).is_ok() {
-            installed::put_back(&saved, &self.at).map_err(materials::own)?;
+            installed::put_back(&saved, &self.at).map_err(super::told)?;
             return Ok(true);
         }
-        installed::remove(&self.at).map_err(materials::own)?;
+        installed::remove(&self.at).map_err(super::told)?;
         Ok(false)
     }
 
@@ -176,7 +177,7 @@ pub fn sites(base: &Base) -> Vec<Site> {
 /// If it cannot be written, or a path has no place in it.
 pub fn record(base: &Base, sites: &[Site]) -> Result<(), Error> {
     if sites.is_empty() {
-        return installed::remove(&base.installed()).map_err(materials::own);
+        return installed::remove(&base.installed()).map_err(super::told);
     }
     let mut text = String::new();
     for site in sites {
@@ -186,7 +187,7 @@ pub fn record(base: &Base, sites: &[Site]) -> Result<(), Error> {
         };
         text.push_str(&format!("{arch} {at}\n"));
     }
-    installed::put_file(&base.installed(), text.as_bytes(), 0o644).map_err(materials::own)
+    installed::put_file(&base.installed(), text.as_bytes(), 0o644).map_err(super::told)
 }
 
 /// Makes the base directory, and the one for ordinary users' own entries if it is wanted.
@@ -194,9 +195,11 @@ pub fn record(base: &Base, sites: &[Site]) -> Result<(), Error> {
 /// # Errors
 /// If they cannot be made.
 pub fn make_base(base: &Base, users: bool) -> Result<(), Error> {
-    installed::make_directory(base.directory(), None).map_err(materials::own)?;
+    installed::make_directory(base.directory(), None).map_err(super::told)?;
+    // What a killed process left.
+    store::atomic::sweep(base.directory(), None);
     if users {
-        installed::make_directory(&base.users(), Some(0o1777)).map_err(materials::own)?;
+        installed::make_directory(&base.users(), Some(0o1777)).map_err(super::told)?;
     }
     Ok(())
 }
@@ -223,7 +226,7 @@ pub fn clear(base: &Base) -> Result<bool, Error> {
     let entries = fs::read_dir(base.directory()).into_iter().flatten().flatten();
     doomed.extend(entries.filter(|e| e.file_name().to_str().is_some_and(Base::is_link)).map(|e| e.path()));
     for path in doomed {
-        installed::remove(&path).map_err(materials::own)?;
+        installed::remove(&path).map_err(super::told)?;
     }
     installed::remove_empty(&base.users());
     Ok(installed::remove_empty(base.directory()))

@@ -50,3 +50,8 @@ pub fn arch_of(machine: Machine) -> Arch {
     };
     Arch { class, endian: Endian::Little, machine: machine.number }
 }
+
+/// A failure of the door that writes: it says all there is to say.
+fn told(error: store::Error) -> Error {
+    Error::own("change", "the installation", error)
+}

@@ -18,6 +18,7 @@ use resolver::provider::LibcSet;
 use resolver::resolution::{Resolution, Rule};
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use store::installed;
 
@@ -200,10 +201,15 @@ impl Planned {
             }
             Standing::Absent | Standing::Differs | Standing::Untrusted => {}
         }
-        for (link, target) in &self.links {
-            installed::make_link(link, target).map_err(materials::own)?;
+        let (user, owner) = (nix::unistd::geteuid(), fs::symlink_metadata(&self.path).ok().map(|meta| meta.uid()));
+        if let Some(owner) = owner.filter(|owner| !user.is_root() && *owner != user.as_raw()) {
+            let cause = format!("uid {owner} has put something there");
+            return Err(Error::new(Kind::Own, "write the image", subject(), cause, "have root remove it, or use `sudo xeno shim add`"));
         }
-        installed::put_file(&self.path, &self.bytes, 0o444).map_err(materials::own)
+        for (link, target) in &self.links {
+            installed::make_link(link, target).map_err(super::told)?;
+        }
+        installed::put_file(&self.path, &self.bytes, 0o444).map_err(super::told)
     }
 }
 
