@@ -146,7 +146,7 @@ pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting, headers: &mut Hea
                 _ if own => return None,
                 // In the users' directory anybody may put anything: no reason to fail.
                 Look::Refused(why) if source != Source::User => refuse(subject.name, text, why),
-                Look::Absent if source == Source::Named => refuse(subject.name, text, b"does not exist, although NIX_LD names it"),
+                Look::Absent if source == Source::Named => refuse(subject.name, text, b"does not exist"),
                 _ => {}
             }
         }
@@ -217,7 +217,7 @@ fn fits(plan: &Plan<'_>, offset: usize, size: usize) -> bool {
 fn refuse(name: &[u8], path: &[u8], why: &[u8]) -> ! {
     let mut line = Line::new();
     line.name(name).say(b": its loader cannot be ").name(path).say(b", which ").say(why);
-    fail(line.say(b"; try `xeno doctor ").name(name).say(b"`"))
+    with_remedy(line, name)
 }
 
 fn nothing(subject: &Subject<'_>) -> ! {
@@ -226,6 +226,11 @@ fn nothing(subject: &Subject<'_>) -> ! {
     if let Some(key) = subject.key {
         line.name(Path::of(&key.name()).text()).say(b", no ");
     }
-    line.name(Path::of(subject.system_name()).text()).say(b"); try `xeno shim add ").name(subject.name);
-    fail(line.say(b"`, or start it by `xeno run`"))
+    line.name(Path::of(subject.system_name()).text()).say(b")");
+    with_remedy(line, subject.name)
+}
+
+#[inline(never)]
+fn with_remedy(mut line: Line, name: &[u8]) -> ! {
+    fail(line.say(b"; try `xeno doctor ").name(name).say(b"`"))
 }

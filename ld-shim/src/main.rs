@@ -18,7 +18,7 @@ mod sys;
 
 use core::mem::MaybeUninit;
 use find::{Headers, Loader, Subject};
-use ld_shim::bytes::directory;
+use ld_shim::bytes::{directory, has};
 use ld_shim::image::{RECORD, Trust};
 use ld_shim::key::Key;
 use ld_shim::line::Line;
@@ -88,7 +88,7 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
         let user = setting.variables.user.filter(|_| !as_run_path).unwrap_or(b"");
         match library_path(prefix, user, &setting) {
             Some(text) if mapped => guest::add(&mut stack, &program, setting.page, text, as_run_path),
-            Some(text) => stack.add_option(b"--library-path\0".as_ptr(), text),
+            Some(text) => stack.add_option(c"--library-path".as_ptr().cast(), text),
             None => {}
         }
     }
@@ -150,7 +150,7 @@ fn library_path(prefix: &[u8], user: &[u8], setting: &Setting) -> Option<*mut u8
     text.add(user);
     let (mut separator, mut added): (&[u8], bool) = (if user.is_empty() { b"" } else { b":" }, false);
     for directory in libraries.split(|b| matches!(b, b':' | b';')) {
-        if directory.first() == Some(&b'/') && !directory.iter().any(|b| *b == b'$') {
+        if directory.first() == Some(&b'/') && !has(directory, b'$') {
             text.add(separator);
             text.add(directory);
             (separator, added) = (b":", true);

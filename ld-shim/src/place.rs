@@ -5,6 +5,7 @@ use crate::arch::MACHINE;
 use crate::memory;
 use crate::sys::{self, File, Protection};
 use core::slice;
+use ld_shim::bytes;
 use ld_shim::elf::{PF_R, PF_W, PT_DYNAMIC, PT_PHDR, Segment, loaded_at, of_kind};
 use ld_shim::load::{Load, Plan};
 use ld_shim::needs::{self, Memory, Needs};
@@ -86,12 +87,14 @@ impl<'m> Program<'m> {
     }
 
     /// The program in a file; without headers, and so without needs, if it is none for this machine.
+    #[inline(never)]
     pub(crate) fn in_file(bytes: &'m [u8]) -> Program<'m> {
         let table = needs::file(bytes, MACHINE).map_or(&[][..], |file| file.table);
         Program { table, bias: 0, file: Some(bytes) }
     }
 
     /// What it needs; `None` of what is no program.
+    #[inline(never)]
     pub(crate) fn needs(&self) -> Option<Needs<'_, Program<'m>>> {
         Needs::read(self, self.table, MACHINE.class)
     }
@@ -159,7 +162,7 @@ impl Memory for Program<'_> {
 /// The file of a program that was named on the command line, and all of its bytes. `None` for a name that the
 /// loader would look for in its libraries, and for what cannot be read: the loader says why.
 pub(crate) fn named(word: &[u8]) -> Option<(File, &'static [u8])> {
-    word.iter().any(|b| *b == b'/').then_some(())?;
+    bytes::has(word, b'/').then_some(())?;
     // SAFETY: arguments end in a NUL.
     let file = unsafe { sys::open(word, true) }.ok()?;
     let length = file.status().size;

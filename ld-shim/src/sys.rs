@@ -58,7 +58,7 @@ impl File {
         // SAFETY: zeroed and then filled; every bit pattern is a value.
         let stat = unsafe { stat.assume_init() };
         // No file that is followed is longer than an address can say.
-        Status { mode: stat.st_mode as u32, owner: stat.st_uid as u32, size: usize::try_from(stat.st_size).unwrap_or(0) }
+        Status { mode: stat.st_mode, owner: stat.st_uid, size: usize::try_from(stat.st_size).unwrap_or(0) }
     }
 
     /// Reads at an offset, as much as there is; how many bytes that were. A short read is a short file.

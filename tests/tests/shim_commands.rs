@@ -95,7 +95,7 @@ fn a_program_that_was_not_added_gets_the_image_for_everybody() {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(127), 0), "{}", both_streams(&output));
         let line = String::from_utf8(output.stderr).unwrap();
         assert!(line.starts_with(&format!("xeno: {}: ", program.display())) && line.lines().count() == 1, "{line}");
-        assert!(line.contains(&format!("try `xeno shim add {}`", program.display())), "{line}");
+        assert!(line.contains(&format!("try `xeno doctor {}`", program.display())), "{line}");
     });
 }
 
@@ -404,6 +404,25 @@ fn the_shim_can_be_asked_for_where_none_is_installed() {
         if rung != Rung::Overlay {
             assert_eq!(mapped.find(|path| !known.contains(path)), None, "{known:?}");
         }
+    });
+}
+
+#[test]
+fn run_takes_the_image_that_root_made_also_where_the_users_own_sources_have_less() {
+    trust_only_root(|root, place| {
+        let other = Scene::new(Some(USER)).unwrap();
+        let program = place.program(root, "soname-tree/bin/app", "one/bin/app");
+        support::copy(&xeno_tests::fixture("soname-tree/lib"), &root.path("one/lib"));
+        succeeds(&mut root.say(&["shim", "add", text(&program)]));
+        let mut dry = other.say(&["run", "--dry-run", text(&program)]);
+        assert_eq!(taken(&succeeds(&mut dry)), "shim");
+        assert!(!succeeds(&mut other.command(&program)).is_empty());
+        // What ordinary users could not read is said to root.
+        fs::set_permissions(root.path("one/lib"), fs::Permissions::from_mode(0o700)).unwrap();
+        let output = root.say(&["shim", "add", text(&program)]).output().unwrap();
+        let line = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{line}");
+        assert!(line.contains(&format!("`chmod o+rX {}` lets them", root.path("one/lib").display())), "{line}");
     });
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask test` and `ci`: the checks that decide whether a change may land, in order.
 //! What needs the network runs only when `XENO_TEST_NETWORK=1` says that there is one.
 
-use crate::{corpus, dist, fixtures, fuzz, patch, process};
+use crate::{corpus, dist, fixtures, fuzz, patch, process, shim, shims};
 use anyhow::{Result, bail};
 use std::process::Command;
 
@@ -14,6 +14,9 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
         skip("the static xeno: its target is not installed (rustup target add x86_64-unknown-linux-musl)")?;
     }
     process::run(cargo.args(arguments))?;
+    if dist::static_target_installed() {
+        shim::size::check(&dist::directory())?;
+    }
     fuzz::ci()?;
     if std::env::var_os("XENO_TEST_NETWORK").is_some_and(|value| value == "1") {
         corpus::run(&["--ci".to_owned()])?;
@@ -27,6 +30,7 @@ pub(crate) fn ci(arguments: &[String]) -> Result<()> {
     crate::only(arguments, &[], &[])?;
     process::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     process::run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    shims::clippy()?;
     fixtures::run(&["--check".to_owned()])?;
     test(&[])
 }

@@ -58,18 +58,31 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
+/// Clippy for the program half, which a plain `cargo clippy` does not see.
+pub(crate) fn clippy() -> Result<()> {
+    for (_, target) in MACHINES.iter().filter(|(_, target)| dist::target_installed(target)) {
+        let mut cargo = cargo(&["clippy"], target);
+        process::run(cargo.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
+}
+
+/// Cargo for the program half, in a directory of its own: other flags would make it build everything else anew.
+fn cargo(words: &[&str], target: &str) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(crate::root()).args(words);
+    cargo.args(["--profile", "shim", "--package", "ld-shim", "--bin", "ld-shim", "--features", "program", "--target", target]);
+    cargo.arg("--target-dir").arg(crate::target().join("shim"));
+    cargo
+}
+
 fn build_for(target: &str) -> Result<PathBuf> {
     let script = crate::root().join("ld-shim/link.ld");
     let script = script.to_str().filter(|path| !path.contains('\x1f')).context("the tree's path is no text")?;
     let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
     flags.push(format!("-Clink-arg=-T{script}"));
-    // A directory of its own: other flags would make cargo build everything else anew.
-    let directory = crate::target().join("shim");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(crate::root()).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env_remove("RUSTFLAGS");
-    cargo.args(["build", "--profile", "shim", "--package", "ld-shim", "--bin", "ld-shim", "--features", "program"]);
-    process::run(cargo.args(["--target", target, "--target-dir"]).arg(&directory))?;
-    let built = directory.join(target).join("shim/ld-shim");
+    process::run(cargo(&["build"], target).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env_remove("RUSTFLAGS"))?;
+    let built = crate::target().join("shim").join(target).join("shim/ld-shim");
     if !Path::new(&built).is_file() {
         bail!("cargo built no {}", built.display());
     }
