@@ -175,7 +175,7 @@ impl Climb<'_> {
         let Some(interpreter) = resolution.needs.interpreter.as_deref() else {
             return Ok(Verdict::Pass("it names no interpreter".to_owned()));
         };
-        if let Some(why) = self.hopeless() {
+        if let Some(why) = self.unhelpable() {
             return Ok(Verdict::Pass(why));
         }
         let why = match (self.installed_base(), &self.q.program.stand_in) {
@@ -234,16 +234,21 @@ impl Climb<'_> {
     /// Why no private root or loader can help at all.
     fn hopeless(&self) -> Option<String> {
         let resolution = &self.q.answer.resolution;
+        let incomplete = !resolution.needs.kind.is_static() && !resolution.is_complete();
+        self.unhelpable().or_else(|| incomplete.then(|| answer::first_fault(resolution)))
+    }
+
+    /// Why no loader can help, whatever libraries there are.
+    fn unhelpable(&self) -> Option<String> {
+        let resolution = &self.q.answer.resolution;
         if let Native::NotAProgram = self.q.answer.native {
             return Some("it is no program".to_owned());
         }
         if let Native::OtherMachine { .. } = self.q.answer.native {
             return Some("no loader makes another processor of this one".to_owned());
         }
-        if resolution.needs.kind.is_static() && self.q.program.stand_in.is_none() {
-            return Some("a static program has no loader to stand in for".to_owned());
-        }
-        (!resolution.needs.kind.is_static() && !resolution.is_complete()).then(|| answer::first_fault(resolution))
+        let idle = resolution.needs.kind.is_static() && self.q.program.stand_in.is_none();
+        idle.then(|| "a static program has no loader to stand in for".to_owned())
     }
 
     /// *view* where the interpreter's path is free, *overlay* where something lies there; *shim* does either, and

@@ -13,6 +13,7 @@ use resolver::needs::Libc;
 use shim_place::{Place, both_streams, everyone_installed, has_shim, installed, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Scene, exits, succeeds};
@@ -231,6 +232,7 @@ fn release(suite: &str, library: &str, locale: &str) {
     succeeds(&mut compile);
     // The store lies elsewhere: what is in it is not the program's own tree.
     let store = tempfile::tempdir().unwrap();
+    fs::set_permissions(store.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let archive = |command: &mut Command| {
         command.env("XENO_STORE", store.path()).env("XENO_DEBIAN_SUITES", suite);
         for mirror in ["XENO_DEBIAN_MIRROR", "XENO_DEBIAN_SECURITY_MIRROR"] {
@@ -260,6 +262,12 @@ fn release(suite: &str, library: &str, locale: &str) {
     let mut again = scene.say(&["run", "--dry-run", text(&program)]);
     archive(&mut again);
     assert!(succeeds(&mut again).contains("\n-> shim "), "the rung finds it up to date");
+    // So does an ordinary user, whom no archive answers.
+    if support::is_root() {
+        let user = Scene::new(Some(support::USER)).unwrap();
+        assert!(succeeds(&mut user.say(&["run", "--dry-run", text(&program)])).contains("\n-> shim "));
+        assert!(succeeds(&mut user.run(&program, &[])).starts_with("iconv при\nlocale UTF-8\nuser root\n"));
+    }
 }
 
 #[test]

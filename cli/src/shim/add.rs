@@ -41,6 +41,7 @@ fn one(args: &AddArgs, word: &OsStr) -> Result<(), Failure> {
         install::make_base(&base, false)?;
     }
     planned.write()?;
+    super::warn_of_closed(&planned);
     say(format_args!("{} -> {}", program.exec.display(), planned.path.display()));
     // Nothing follows the image before the shim is where the program looks for its loader.
     if let Some(interpreter) = answer.resolution.needs.interpreter.as_deref().filter(|i| Base::of_shim(Path::new(i)).is_none()) {

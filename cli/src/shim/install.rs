@@ -122,6 +122,7 @@ fn everybody(args: &InstallArgs, base: &Base, site: &Site, libc: Libc) -> Result
         },
     };
     planned.write()?;
+    super::warn_of_closed(&planned);
     say(format_args!("{}: {what}, for programs that were not added", planned.path.display()));
     Ok(())
 }

@@ -9,6 +9,7 @@ pub(crate) mod words;
 use crate::failure::{Failure, OneLine};
 use launch::program::Program;
 use launch::shim::base::Base;
+use launch::shim::program::Planned;
 use resolver::elf;
 use std::env;
 use std::ffi::OsStr;
@@ -53,6 +54,16 @@ pub(crate) fn base_for(into: Option<&Path>, binary: &Path) -> Result<Base, Failu
         }
         (None, Some(shims)) => Ok(shims),
         (None, None) => Ok(Base::default()),
+    }
+}
+
+/// Root's images are for everybody, who then has to be able to read what they name.
+fn warn_of_closed(planned: &Planned) {
+    if nix::unistd::geteuid().is_root()
+        && let Some(path) = planned.closed_to_others()
+    {
+        let path = path.display();
+        log::warn!("{path} cannot be read by ordinary users, who cannot start what needs it: `chmod o+rX {path}` lets them");
     }
 }
 

@@ -16,7 +16,7 @@ use resolver::map::Mapped;
 use resolver::needs::Libc;
 use resolver::provider::LibcSet;
 use resolver::resolution::{Resolution, Rule};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -163,6 +163,27 @@ impl Planned {
         Planned { path: PathBuf::from(path), bytes, links: links.made, key: content.key, finds: content.finds }
     }
 
+    /// The first of the files it names that ordinary users cannot read, so that only root could start the program.
+    pub fn closed_to_others(&self) -> Option<PathBuf> {
+        let named: Vec<&Path> = match &self.finds {
+            Finds::Answers(answers) => answers.values().map(PathBuf::as_path).collect(),
+            Finds::Directories(directories) => directories.iter().map(PathBuf::as_path).collect(),
+        };
+        let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
+        for path in named.into_iter().chain(self.links.iter().map(|(_, target)| target.as_path())) {
+            for at in path.ancestors() {
+                if !seen.insert(at.to_owned()) {
+                    break;
+                }
+                let wanted = if at.is_dir() { 0o001 } else { 0o004 };
+                if fs::metadata(at).is_ok_and(|meta| meta.mode() & wanted == 0) {
+                    return Some(at.to_owned());
+                }
+            }
+        }
+        None
+    }
+
     /// What lies at its place.
     pub fn standing(&self) -> Standing {
         if fs::symlink_metadata(&self.path).is_err() {
@@ -227,7 +248,7 @@ pub fn candidates(base: &Base, key: Key, arch: Arch, libc: Libc) -> Vec<PathBuf>
 /// What an installed shim would do with a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prospect {
-    /// It gives it just its Resolution, from this image.
+    /// It starts it from this image: with just its Resolution, or with what somebody else resolved for it.
     Starts(PathBuf),
     /// Not: why, as the rest of "the shim ".
     Not(String),
@@ -244,30 +265,40 @@ pub fn prospect(materials: &Materials, resolution: &Resolution, base: &Base) -> 
     let arch = resolution.needs.arch;
     let key = key(&resolution.program, arch)?;
     let by_variables = resolution.libraries.iter().any(|library| matches!(library.rule, Rule::LibraryPath | Rule::Preload));
+    let old = |path: &Path, why: &str| {
+        Prospect::Not(format!("has an image for it, {}, that is out of date{why}: `xeno shim add {name}` makes it again", path.display()))
+    };
     for owner in [Some(Owner::Base), (!user.is_root()).then_some(Owner::User(user.as_raw()))].into_iter().flatten() {
         let path = PathBuf::from(base.image(key, owner));
-        // What it searches live is the choice of whoever made it.
-        let there = Image::load(&path).ok();
-        let live: Vec<PathBuf> = there.iter().flat_map(|i| i.content.live.iter().map(PathBuf::from)).collect();
-        let shown = path.display();
-        let planned = plan(materials, resolution, base, owner, &live)?;
-        match planned.standing() {
-            Standing::Same => return Ok(Prospect::Starts(path)),
-            // Variables of today have no part in an image: with them the loader still finds what they name.
-            Standing::Differs
-                if by_variables
-                    && there.is_some_and(|i| suffices(&i, resolution, &planned.finds) && i.fresh(&path, base) == Fresh::Yes) =>
-            {
-                return Ok(Prospect::Starts(path));
-            }
-            Standing::Differs => {
-                return not(format!("has an image for it that is out of date, {shown}: `xeno shim add {name}` makes it again"));
-            }
-            Standing::Untrusted if owner == Owner::Base => {
+        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        if !image::is_trusted(&path) {
+            if owner == Owner::Base {
+                let shown = path.display();
                 return not(format!("does not trust {shown}, which others may write to: `xeno shim add {name}` makes it again"));
             }
-            Standing::Absent | Standing::Taken | Standing::Untrusted => {}
+            continue;
         }
+        let Ok(image) = Image::load(&path) else { return Ok(old(&path, "")) };
+        if image.content.key != key {
+            continue;
+        }
+        if let Fresh::No(why) = image.fresh(&path, base) {
+            return Ok(old(&path, &format!(" ({why})")));
+        }
+        // Somebody else's answers come from his store, and where this user's sources have not everything there is
+        // nothing to compare with: the files are those that were complete for the same needs.
+        if meta.uid() != user.as_raw() || !resolution.is_complete() {
+            return Ok(Prospect::Starts(path));
+        }
+        // What it searches live is the choice of whoever made it.
+        let live: Vec<PathBuf> = image.content.live.iter().map(PathBuf::from).collect();
+        let planned = plan(materials, resolution, base, owner, &live)?;
+        // Variables of today have no part in an image: with them the loader still finds what they name.
+        let same = planned.standing() == Standing::Same || by_variables && suffices(&image, resolution, &planned.finds);
+        return Ok(if same { Prospect::Starts(path) } else { old(&path, "") });
+    }
+    if !resolution.is_complete() {
+        return not(format!("has no image for it, and {}", resolver::answer::first_fault(resolution)));
     }
     let libc = resolution.libc_set.as_ref().map_or(Libc::Glibc, |set| set.libc);
     let everybody = PathBuf::from(base.everybody(arch, libc));
