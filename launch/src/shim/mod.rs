@@ -16,11 +16,6 @@ use resolver::arch::{self, Arch, Endian};
 /// The shims of this build: architecture's short name, file.
 static SHIMS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/shims.rs"));
 
-/// The architectures that this build has a shim for, by their short names.
-pub fn architectures() -> impl Iterator<Item = &'static str> {
-    SHIMS.iter().map(|(name, _)| *name)
-}
-
 /// The shim for an architecture, with the default base directory.
 ///
 /// # Errors
