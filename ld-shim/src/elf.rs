@@ -77,7 +77,7 @@ impl Refusal {
     pub fn text(self) -> &'static [u8] {
         match self {
             Refusal::NotElf => b"is no ELF file",
-            Refusal::OtherMachine => b"is for another machine or word size",
+            Refusal::OtherMachine => b"is for another machine",
             Refusal::NotMovable => b"is not position-independent",
             Refusal::HasInterpreter => b"is a program, no loader",
             Refusal::NoDynamic => b"has no dynamic section",

@@ -6,7 +6,7 @@ use crate::arch::MACHINE;
 use crate::sys::{self, File};
 use crate::{Setting, fail, say};
 use ld_shim::base::{Marked, USERS};
-use ld_shim::elf::Class;
+use ld_shim::elf::{Class, Refusal};
 use ld_shim::image::{EVERYBODY, RECORD, Record};
 use ld_shim::key::{Key, system_name};
 use ld_shim::line::Line;
@@ -140,7 +140,7 @@ pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting, headers: &mut Hea
             say(setting, Level::Debug, subject.name, b": look for ", text);
             match look(text, source, subject, setting, headers) {
                 Look::Found(loader) => {
-                    say(setting, Level::Info, subject.name, b": its loader is that of ", text);
+                    say(setting, Level::Info, subject.name, b": its loader is ", text);
                     return Some(loader);
                 }
                 _ if own => return None,
@@ -201,7 +201,7 @@ fn look(path: &[u8], source: Source, subject: &Subject<'_>, setting: &Setting, r
     let head = bytes.get(start..).and_then(|bytes| bytes.get(..length)).unwrap_or(&[]);
     match Plan::of(head, MACHINE, setting.page) {
         Ok(plan) if fits(&plan, offset, status.size) => Look::Found(Loader { file, offset, headers, searches: plain }),
-        Ok(_) => Look::Refused(b"is cut off"),
+        Ok(_) => Look::Refused(Refusal::BadSegments.text()),
         Err(refusal) => Look::Refused(refusal.text()),
     }
 }

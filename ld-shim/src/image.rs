@@ -5,9 +5,9 @@
 //! record.loader     a copy of the loader, at a multiple of its segments' alignment
 //! size - 1024       the record, little-endian:
 //!                     0 magic   8 e_machine u16   10 class u8   11 flags u8   12 length of the headers u32
-//!                    16 key   32 offset of the loader u64   40 digests: offset u64   48 their count u32   52 zeros
+//!                    16 key   32 offset of the loader u64   40 zeros
 //!                    56 FNV-1a of the record without these eight bytes
-//!                   256 the loader's ELF header and program headers, as they stand in the copy
+//!                   256 the loader's ELF header and program headers: what to map, and how
 //! ```
 //!
 //! The loader finds the same file by itself: its `/etc/ld.so.cache` was overwritten with the image's path. So
@@ -30,8 +30,6 @@ const MAGIC: [u8; 8] = *b"xenoshm1";
 const HEADERS: usize = RECORD - HEADERS_MAX;
 /// Where the record's own digest is.
 const DIGEST: usize = 56;
-/// The most sonames that an image lists by their digests.
-pub const DIGESTS_MAX: u32 = 1 << 16;
 
 /// What an image says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,23 +40,12 @@ pub struct Record<'a> {
     pub key: Key,
     /// Where in the file the loader begins, bytes.
     pub loader: u64,
-    /// The sorted digests ([`digest`]) of the sonames that it answers, four bytes each: offset in the file, and
-    /// count. Zero where they are not told: an image of one program, or one whose loader searches directories.
-    pub digests: (u64, u32),
-    /// The loader's ELF header and program headers.
+    /// The loader's ELF header and program headers; where it is mapped alike, of several segments made one.
     pub headers: &'a [u8],
 }
 
 /// The key of an image that serves every program.
 pub const EVERYBODY: Key = Key([0; 16]);
-
-/// The lower half of a soname's FNV-1a hash: for telling a missing library before the loader does. A collision
-/// hides the hint, never a library.
-pub fn digest(soname: &[u8]) -> u32 {
-    let mut hash = FnvHasher::default();
-    hash.write(soname);
-    hash.finish() as u32
-}
 
 /// Of a record: a damaged one would map its loader somewhere else.
 fn sum(record: &[u8]) -> u64 {
@@ -93,12 +80,9 @@ impl<'a> Record<'a> {
             machine,
             key: Key(head.get(16..32)?.try_into().ok()?),
             loader: u64_at(head, 32)?,
-            digests: (u64_at(head, 40)?, u32_at(head, 48)?),
             headers: head.get(HEADERS..)?.get(..length)?,
         };
-        let (offset, count) = record.digests;
-        let end = offset.checked_add(u64::from(count) * 4)?;
-        (record.loader < body && count <= DIGESTS_MAX && end <= body && offset % 4 == 0).then_some(record)
+        (record.loader < body).then_some(record)
     }
 
     /// The record as it stands in a file; `None` if the headers are too long.
@@ -115,8 +99,6 @@ impl<'a> Record<'a> {
         put(12, &u32::try_from(self.headers.len()).ok()?.to_le_bytes())?;
         put(16, &self.key.0)?;
         put(32, &self.loader.to_le_bytes())?;
-        put(40, &self.digests.0.to_le_bytes())?;
-        put(48, &self.digests.1.to_le_bytes())?;
         put(HEADERS, self.headers)?;
         let sum = sum(&out).to_le_bytes();
         out.get_mut(DIGEST..DIGEST + 8)?.copy_from_slice(&sum);
@@ -159,7 +141,7 @@ mod tests {
     const AMD64: Machine = Machine { class: Class::Elf64, number: EM_X86_64 };
 
     fn record() -> Record<'static> {
-        Record { machine: AMD64, key: Key([7; 16]), loader: 0x1000, digests: (0x800, 3), headers: b"\x7fELF" }
+        Record { machine: AMD64, key: Key([7; 16]), loader: 0x1000, headers: b"\x7fELF" }
     }
 
     #[test]
@@ -182,7 +164,6 @@ mod tests {
             Record::parse(&bytes, 0x9000, AMD64).is_none()
         };
         assert!(with(0, b'X') && with(8, 3) && with(10, 1) && with(13, 0xff) && with(39, 1), "magic, machine, class, headers, loader");
-        assert!(with(41, 0xff) && with(40, 1) && with(50, 0xff), "digests");
         assert_eq!(Record::parse(&good, 0x1000, AMD64), None, "the loader lies behind the end");
         assert_eq!(Record::parse(&good, SIZE_MAX + 1, AMD64), None);
         assert_eq!(Record::parse(&good, 5, AMD64), None);

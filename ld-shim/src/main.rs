@@ -63,14 +63,17 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
     } else {
         Program::in_file(file.as_ref().map_or(&[], |(_, bytes)| bytes))
     };
-    // 2. What does it need, and where does it lie? Mostly at the path that it was started by, which costs
-    //    nothing to know; whoever gains rights by it may have chosen that path.
+    // 2. What does it need, and where does it lie? Mostly at the path that it was started by, which costs a tenth
+    //    of asking the kernel. Not so if that path is a link, or a script's, which is then among the arguments;
+    //    and whoever gains rights by it may have chosen it.
     let name = named.unwrap_or(stack.path());
     let needs = program.needs();
     let needs = needs.as_ref().filter(|_| mapped || file.is_some());
     let mut subject = Subject { name, key: None, musl: needs.is_some_and(Needs::is_musl) };
     let mut headers = [0; RECORD];
-    if mapped && !setting.secure {
+    // SAFETY: AT_EXECFN ends in a NUL.
+    let file_itself = || unsafe { sys::status_of(name) }.is_regular() && (1..3).all(|index| stack.argument(index) != Some(name));
+    if mapped && !setting.secure && file_itself() {
         subject.key = needs.zip(directory(name)).and_then(|(needs, directory)| needs.key(directory));
     }
     // 3. Whose loader will it be? Only if there is no image for that path, the kernel is asked for the true one.

@@ -16,25 +16,20 @@ use ld_shim::needs::{self, Memory, Needs};
 /// An errno value of mmap(2).
 pub(crate) fn map(file: &File, offset: usize, plan: &Plan<'_>) -> Result<usize, i32> {
     let mut base = None;
-    let (mut end, mut first) = (0, Load::default());
+    let mut end = 0;
     for load in plan.loads() {
         let protection = Protection::of_segment(load.flags);
         let start = match base {
             // The first mapping takes the whole span, so that the kernel chooses a place where all of it fits.
-            None => {
-                first = load;
-                // SAFETY: nothing is mapped over.
-                unsafe { file.map(None, plan.span, protection, offset + load.offset)? }
-            }
+            // SAFETY: nothing is mapped over.
+            None => unsafe { file.map(None, plan.span, protection, offset + load.offset)? },
             Some(base) => {
-                // What lies in memory as it lies in the file, and is used alike, is there already.
-                let there = load.flags == first.flags && load.start.wrapping_sub(load.offset) == first.start.wrapping_sub(first.offset);
                 // SAFETY: inside the span that was just mapped.
                 unsafe {
                     if load.start > end {
                         sys::protect(base + end, load.start - end, Protection::NONE);
                     }
-                    if load.mapped > 0 && !there {
+                    if load.mapped > 0 {
                         file.map(Some(base + load.start), load.mapped, protection, offset + load.offset)?;
                     }
                 }

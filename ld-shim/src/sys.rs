@@ -23,6 +23,31 @@ pub(crate) struct Status {
     pub(crate) size: usize,
 }
 
+/// newfstatat(2), of a link itself; of what cannot be asked about, all zeros, which is no regular file.
+///
+/// # Safety
+/// A NUL follows the path in memory.
+#[inline(never)]
+unsafe fn status(directory: usize, path: &[u8], flags: u32) -> Status {
+    let mut stat = MaybeUninit::<Stat>::zeroed();
+    let flags = flags | raw::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the kernel fills a structure of this size, or does not touch it.
+    let _ = unsafe { arch::call(FSTATAT as usize, directory, path.as_ptr() as usize, stat.as_mut_ptr() as usize, flags as usize) };
+    // SAFETY: zeroed and then filled; every bit pattern is a value.
+    let stat = unsafe { stat.assume_init() };
+    // No file that is followed is longer than an address can say.
+    Status { mode: stat.st_mode, owner: stat.st_uid, size: usize::try_from(stat.st_size).unwrap_or(0) }
+}
+
+/// What is known of a file, or of a link, by its path.
+///
+/// # Safety
+/// A NUL follows the path in memory.
+pub(crate) unsafe fn status_of(path: &[u8]) -> Status {
+    // SAFETY: the caller's.
+    unsafe { status(CWD, path, 0) }
+}
+
 impl Status {
     /// `S_ISREG`.
     pub(crate) fn is_regular(&self) -> bool {
@@ -30,10 +55,10 @@ impl Status {
     }
 }
 
-#[cfg(not(target_arch = "x86"))]
-use raw::{__NR_fstat as FSTAT, stat as Stat};
 #[cfg(target_arch = "x86")]
-use raw::{__NR_fstat64 as FSTAT, stat64 as Stat};
+use raw::{__NR_fstatat64 as FSTATAT, stat64 as Stat};
+#[cfg(not(target_arch = "x86"))]
+use raw::{__NR_newfstatat as FSTATAT, stat as Stat};
 
 /// `mmap2` counts in units of 4096 bytes whatever the page size, `mmap` in bytes.
 const OFFSET_UNIT: usize = if cfg!(target_arch = "x86") { 4096 } else { 1 };
@@ -50,15 +75,10 @@ pub(crate) unsafe fn open(path: &[u8], follow: bool) -> Result<File, i32> {
 }
 
 impl File {
-    /// fstat(2); of a file that cannot be asked about, all zeros, which is no regular file.
+    /// What is known of it.
     pub(crate) fn status(&self) -> Status {
-        let mut stat = MaybeUninit::<Stat>::zeroed();
-        // SAFETY: the kernel fills a structure of this size, or does not touch it.
-        let _ = unsafe { arch::call(FSTAT as usize, self.0, stat.as_mut_ptr() as usize, 0, 0) };
-        // SAFETY: zeroed and then filled; every bit pattern is a value.
-        let stat = unsafe { stat.assume_init() };
-        // No file that is followed is longer than an address can say.
-        Status { mode: stat.st_mode, owner: stat.st_uid, size: usize::try_from(stat.st_size).unwrap_or(0) }
+        // SAFETY: a NUL follows the empty path.
+        unsafe { status(self.0, c"".to_bytes(), raw::AT_EMPTY_PATH) }
     }
 
     /// Reads at an offset, as much as there is; how many bytes that were. A short read is a short file.

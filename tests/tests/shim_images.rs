@@ -250,6 +250,27 @@ fn an_image_is_found_however_the_program_is_called_and_however_long_its_path_is(
 }
 
 #[test]
+fn a_link_or_a_script_beside_another_program_gets_the_image_of_the_program_that_it_leads_to() {
+    law(|place| {
+        let built = place.lab.program("plain", &[]);
+        for tree in ["one", "two"] {
+            place.lab.library(&format!("{tree}/lib"), "mark", &[]);
+            let program = place.lab.path(&format!("{tree}/bin/program"));
+            copy(&built, &program);
+            place.add(None, &program);
+        }
+        let (one, two) = (place.lab.path("one/bin/program"), place.lab.path("two/bin/program"));
+        let link = place.lab.path("one/bin/link");
+        symlink("../../two/bin/program", &link).unwrap();
+        let script = place.lab.file("one/bin/script", format!("#!{} mark\n", two.display()).as_bytes());
+        for (called, expected) in [(&one, "one/lib"), (&two, "two/lib"), (&link, "two/lib"), (&script, "two/lib")] {
+            let said = Said::of(&mut place.lab.command(&[], called, &[], &["x", "mark"]));
+            assert_eq!(said.all("mark").first(), Some(&expected), "{} {}", called.display(), said.stderr);
+        }
+    });
+}
+
+#[test]
 fn an_image_that_others_could_have_written_ends_the_start_in_one_line_that_names_it() {
     law(|place| {
         let (image, bytes) = place.image();

@@ -59,7 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xeno", &["patcher", "ld-shim", "fhs-env", "resolver", "store", "launch", "wrap"]),
     ("xeno-tests", &["patcher", "ld-shim", "fhs-env", "resolver", "store", "launch"]),
     ("xtask", &[]),
-    ("xeno-fuzz", &["patcher"]),
+    ("xeno-fuzz", &["patcher", "ld-shim"]),
 ];
 
 /// Where a product's name is a format's name: payloads are recognised by their structure, whoever wrote them.

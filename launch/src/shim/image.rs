@@ -2,11 +2,11 @@
 //! back. Where they lie and who may write them is not decided here.
 
 use super::base::Base;
-use super::{arch_of, machine};
+use super::{arch_of, machine, segments};
 use crate::error::{Error, Kind};
 use crate::materials;
 use ld_shim::elf::{Machine, Refusal};
-use ld_shim::image::{DIGESTS_MAX, EVERYBODY, RECORD, Record, SIZE_MAX, digest, machine_of};
+use ld_shim::image::{EVERYBODY, RECORD, Record, SIZE_MAX, machine_of};
 use ld_shim::key::Key;
 use ld_shim::load::{HEADERS_MAX, Plan};
 use patcher::{LoaderFamily, LoaderStrings};
@@ -14,7 +14,7 @@ use resolver::arch::Arch;
 use resolver::ldcache;
 use resolver::map::Mapped;
 use resolver::needs::Libc;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The smallest page: a loader's place in its image is a multiple of its segments' alignment, and at least of this.
@@ -69,26 +69,12 @@ pub fn compose(content: &Content, path: &str, nothing: &str) -> Result<Vec<u8>, 
     pad(&mut out, align);
     let place = out.len() as u64;
     out.extend_from_slice(&loader);
-    // Only an image for everybody, whose loader finds nothing else, can tell what it does not find.
-    let digests: BTreeSet<u32> = match &content.finds {
-        Finds::Answers(answers) if content.key == EVERYBODY && content.live.is_empty() => {
-            answers.keys().map(|name| digest(name.as_bytes())).collect()
-        }
-        _ => BTreeSet::new(),
-    };
-    let told = u32::try_from(digests.len()).ok().filter(|count| *count > 0 && *count <= DIGESTS_MAX);
-    pad(&mut out, 4);
-    let digests_at = out.len() as u64;
-    if told.is_some() {
-        digests.iter().for_each(|digest| out.extend_from_slice(&digest.to_le_bytes()));
-    }
     note(content, &mut out).map_err(&bad)?;
-    let headers = headers(&loader).map_err(&bad)?;
-    if let Some(refusal) = refusal(headers, machine) {
+    let headers = segments::merged(headers(&loader).map_err(&bad)?, machine);
+    if let Some(refusal) = refusal(&headers, machine) {
         return Err(bad(format!("it {}", String::from_utf8_lossy(refusal.text()))));
     }
-    let digests = told.map_or((0, 0), |count| (digests_at, count));
-    let record = Record { machine, key: content.key, loader: place, digests, headers };
+    let record = Record { machine, key: content.key, loader: place, headers: &headers };
     out.extend_from_slice(&record.to_bytes().ok_or_else(|| bad("its headers are too long".to_owned()))?);
     if out.len() as u64 > SIZE_MAX {
         return Err(bad(format!("the image would have more than {SIZE_MAX} bytes")));
@@ -175,8 +161,6 @@ pub struct Image {
     pub content: Content,
     /// Whose loader it has.
     pub libc: Libc,
-    /// How many sonames are told by their digests.
-    pub digests: u32,
     /// Bytes.
     pub size: u64,
 }
@@ -203,7 +187,8 @@ impl Image {
         let record = Record::parse(tail, bytes.len() as u64, machine).ok_or("its record contradicts itself")?;
         let arch = arch_of(machine);
         let copy = usize::try_from(record.loader).ok().and_then(|at| body.get(at..)).ok_or_else(cut)?;
-        if !copy.starts_with(record.headers) || refusal(record.headers, machine).is_some() {
+        let own = headers(copy).map(|headers| segments::merged(headers, machine));
+        if own.as_deref() != Ok(record.headers) || refusal(record.headers, machine).is_some() {
             return Err("its loader is none".to_owned());
         }
         let (loader, live) = note_of(body).ok_or("it does not say whose loader it has")?;
@@ -218,7 +203,7 @@ impl Image {
             (Libc::Musl, Finds::Directories(directories))
         };
         let content = Content { arch, loader, finds, live, key: record.key };
-        Ok(Image { content, libc, digests: record.digests.1, size: bytes.len() as u64 })
+        Ok(Image { content, libc, size: bytes.len() as u64 })
     }
 
     /// Reads the image at a path.
@@ -287,30 +272,13 @@ mod tests {
         content.live = vec!["/x/e0/".to_owned()];
         let bytes = compose(&content, "/x/14flfh", "/x/-").unwrap();
         let image = Image::parse(&bytes).unwrap();
-        assert_eq!((&image.content, image.libc, image.digests, image.size), (&content, Libc::Glibc, 0, bytes.len() as u64));
+        assert_eq!((&image.content, image.libc, image.size), (&content, Libc::Glibc, bytes.len() as u64));
         let record = Record::parse(&bytes[bytes.len() - RECORD..], bytes.len() as u64, machine(Arch::host().unwrap()).unwrap());
         assert_eq!(record.unwrap().loader % 4096, 0);
         let copy = &bytes[usize::try_from(record.unwrap().loader).unwrap()..];
         let holds = |text: &[u8]| copy.windows(text.len()).any(|window| window == text);
         assert!(holds(b"\0/x/14flfh\0"), "its loader reads the image itself");
         assert!(!holds(b"\0/etc/ld.so.cache\0"));
-    }
-
-    #[test]
-    fn an_image_for_everybody_tells_what_it_answers_unless_more_is_found_live() {
-        let Some(mut content) = glibc() else { return };
-        content.key = EVERYBODY;
-        let digests = |content: &Content| Image::parse(&compose(content, "/x/gnu64", "/x/-").unwrap()).unwrap().digests;
-        assert_eq!(digests(&content), 2);
-        let bytes = compose(&content, "/x/gnu64", "/x/-").unwrap();
-        let machine = machine(content.arch).unwrap();
-        let record = Record::parse(&bytes[bytes.len() - RECORD..], bytes.len() as u64, machine).unwrap();
-        let at = usize::try_from(record.digests.0).unwrap();
-        let mut expected = [digest(b"libx.so.1"), digest(b"liby.so")];
-        expected.sort_unstable();
-        assert_eq!(bytes[at..at + 8], expected.map(u32::to_le_bytes).concat());
-        content.live = vec!["/x/e0/".to_owned()];
-        assert_eq!(digests(&content), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod everybody;
 pub mod image;
 pub mod install;
 pub mod program;
+mod segments;
 
 use crate::error::{Error, Kind};
 use ld_shim::elf::{Class, Machine};
