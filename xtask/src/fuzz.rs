@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each with the inputs that CI gives it: half a minute's worth on a slow machine.
-const TARGETS: &[(&str, u64)] = &[("read", 150_000), ("plan", 60_000), ("patch", 6_000)];
+const TARGETS: &[(&str, u64)] = &[("read", 150_000), ("plan", 60_000), ("patch", 6_000), ("shim", 100_000)];
 
 /// What `-C passes=sancov-module` adds for libFuzzer (llvm/lib/Transforms/Instrumentation/SanitizerCoverage.cpp):
 /// counters of edges, their table, and the operands of comparisons. Stable options all; no sanitizer, which would
@@ -83,7 +83,8 @@ fn chosen(arguments: &[String]) -> Result<(Length, Vec<(&'static str, u64)>)> {
         (None, None) => Length::Share,
     };
     if let Some(unknown) = names.iter().find(|name| !TARGETS.iter().any(|(target, _)| target == name)) {
-        bail!("no fuzz target is called {unknown}; there are read, plan and patch");
+        let known: Vec<&str> = TARGETS.iter().map(|(target, _)| *target).collect();
+        bail!("no fuzz target is called {unknown}; there are {}", known.join(", "));
     }
     Ok((length, TARGETS.iter().copied().filter(|(target, _)| names.is_empty() || names.iter().any(|name| name == target)).collect()))
 }
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn without_names_all_targets_run_for_what_ci_gives_them() {
-        assert_eq!(asked(&[]).unwrap(), (Length::Share, vec!["read", "plan", "patch"]));
+        assert_eq!(asked(&[]).unwrap(), (Length::Share, vec!["read", "plan", "patch", "shim"]));
         assert_eq!(asked(&["plan", "--runs", "7"]).unwrap(), (Length::Inputs(7), vec!["plan"]));
         assert_eq!(asked(&["--minutes", "60"]).unwrap().0, Length::Minutes(60));
     }
