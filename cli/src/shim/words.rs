@@ -13,8 +13,8 @@ Examples:
   sudo xeno shim uninstall                   take everything away, put back what was there
 
 A program whose interpreter is the shim gets the image that `add` made for it, else the one for every program \
-of its kind (gnu64, gnu32, musl64, musl32), which `install` makes. Nothing is read from variables or the current \
-directory.
+of its kind (gnu64, gnu32, musl64, musl32), which `install` makes. Between the two, nix-ld's variables mean what they mean there (NIX_LD, \
+NIX_LD_LIBRARY_PATH, with _<system>, NIX_LD_LOG), unless rights are gained. Nothing comes from the current directory.
 
 `show --json` prints one object: `path`, `arch`, `libc`, `key` (null if it is for every program), `loader`, `answers` \
 (soname and file; glibc), `directories` (musl), `live`, `bytes`, `out_of_date` (null or what changed). `status --json`: \
