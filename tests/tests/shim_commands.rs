@@ -83,6 +83,18 @@ fn it_and_its_children_see_the_environment_of_the_parent_byte_for_byte() {
 }
 
 #[test]
+fn a_library_that_nobody_has_ends_the_start_in_one_line_that_names_it_and_the_remedy() {
+    everyone_installed(|scene, place| {
+        let program = place.program(scene, "needs-missing", "app/needs-missing");
+        let output = scene.command(&program).output().unwrap();
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), line.lines().count()), (Some(127), 1), "{line}");
+        let needed = line.strip_prefix(&format!("{}: loading shared libs; see xeno doctor: ", program.display()));
+        assert!(needed.is_some_and(|rest| rest.starts_with("lib") && rest.contains("cannot open shared object file")), "{line}");
+    });
+}
+
+#[test]
 fn a_program_that_was_not_added_gets_the_image_for_everybody() {
     everyone_installed(|scene, place| {
         let program = place.program(scene, "nix-hello", "app/hello");

@@ -9,7 +9,7 @@ use ld_shim::elf::{Machine, Refusal};
 use ld_shim::image::{EVERYBODY, RECORD, Record, SIZE_MAX, machine_of};
 use ld_shim::key::Key;
 use ld_shim::load::{HEADERS_MAX, Plan};
-use patcher::{LoaderFamily, LoaderStrings};
+use patcher::{LoaderFamily, LoaderStrings, Overwrite};
 use resolver::arch::Arch;
 use resolver::ldcache;
 use resolver::map::Mapped;
@@ -98,7 +98,17 @@ fn loader_copy(content: &Content, path: &str, nothing: &str) -> Result<(Vec<u8>,
         musl_path: path.to_owned(),
         directories: content.live.clone(),
     };
-    Ok((patcher::loader_copy(&bytes, &strings).map_err(fail)?.0, family))
+    Ok((with_remedy(patcher::loader_copy(&bytes, &strings).map_err(fail)?.0), family))
+}
+
+/// glibc's loader says what is missing, but not what to do (`elf/dl-catch.c`, `fatal_error`; what `dlerror` says is
+/// another text). The copy does; a loader that puts it otherwise keeps its words.
+fn with_remedy(loader: Vec<u8>) -> Vec<u8> {
+    const OLD: &[u8] = b"error while loading shared libraries";
+    const NEW: &[u8] = b"loading shared libs; see xeno doctor";
+    let edit = Overwrite::RodataString { old: OLD.to_vec(), new: NEW.to_vec(), occurrences: 1 };
+    let changed = patcher::overwrite(&loader, &[edit]).and_then(|plan| plan.apply(&loader));
+    changed.unwrap_or(loader)
 }
 
 /// Why the shim would not map a loader with these headers.
