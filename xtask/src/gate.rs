@@ -16,6 +16,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     process::run(cargo.args(arguments))?;
     if dist::static_target_installed() {
         shim::size::check(&dist::directory())?;
+        shim::system::run(&["--limit".to_owned(), "120".to_owned()])?;
     }
     fuzz::ci()?;
     if std::env::var_os("XENO_TEST_NETWORK").is_some_and(|value| value == "1") {

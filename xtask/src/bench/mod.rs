@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     for t in &targets {
         let sign = if t.at_least { '≥' } else { '≤' };
         let word = if t.met() { "met" } else { "MISSED" };
-        println!("| {} | {:.2} {} | {sign} {} {} | {word} |", t.what, t.figure, t.unit, t.bound, t.unit);
+        println!("| {} | {:.3} {} | {sign} {:.3} {} | {word} |", t.what, t.figure, t.unit, t.bound, t.unit);
     }
     // A figure is for people to judge: the machine may be busy, so a missed target is no failure.
     Ok(())
