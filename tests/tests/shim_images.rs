@@ -316,6 +316,23 @@ fn an_image_of_the_user_who_gains_rights_is_not_followed_there() {
 }
 
 #[test]
+fn a_sandbox_that_does_not_know_root_follows_roots_images_all_the_same() {
+    law(|place| {
+        place.image();
+        for map in ["--map-root-user", "--map-current-user"] {
+            let mut sandbox = as_user(Command::new("unshare"));
+            sandbox.arg(map).arg(&place.program).arg("mark");
+            let refused = as_user(Command::new("unshare")).args([map, "true"]).output().map_or(true, |o| !o.status.success());
+            if refused {
+                println!("unshare {map}: refused on this machine");
+                continue;
+            }
+            assert_eq!(Said::of(&mut sandbox).fine().one("mark"), "own", "{map}");
+        }
+    });
+}
+
+#[test]
 fn a_program_that_gains_rights_follows_its_image_and_no_variable() {
     law(|place| {
         place.lab.evil();
