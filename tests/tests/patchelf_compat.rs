@@ -434,7 +434,7 @@ fn in_place_the_inode_the_links_and_the_mode_stay() {
                 format!("same file {} mode {:o} still a link {link}", app.ino() == other.ino(), app.mode() & 0o7777)
             },
         );
-        same(&ours, &theirs, &value.to_string());
+        same(&ours, &theirs, value);
         assert!(ours.file.contains("same file true mode 751 still a link true"), "{ours:?}");
     }
 }
