@@ -13,7 +13,14 @@ pub struct Key(pub [u8; 16]);
 
 /// Makes a key of tagged parts: parts do not run into each other. Two FNV-1a hashes that begin differently; a
 /// program made to have another one's key gets its libraries, as it could have named them itself.
-pub struct Keying([FnvHasher; 2]);
+pub struct Keying {
+    hashes: [FnvHasher; 2],
+    /// How many bytes may still be hashed.
+    left: usize,
+}
+
+/// The most bytes that make a key, with eight for each part: a hostile file may name one text a million times.
+const BYTES_MAX: usize = 1 << 20;
 
 impl Default for Keying {
     fn default() -> Keying {
@@ -24,22 +31,25 @@ impl Default for Keying {
 impl Keying {
     /// Nothing said yet.
     pub fn new() -> Keying {
-        Keying([FnvHasher::with_key(0xcbf2_9ce4_8422_2325), FnvHasher::with_key(0x6c62_272e_07bb_0142)])
+        let hashes = [FnvHasher::with_key(0xcbf2_9ce4_8422_2325), FnvHasher::with_key(0x6c62_272e_07bb_0142)];
+        Keying { hashes, left: BYTES_MAX }
     }
 
-    /// Adds one part under a tag.
+    /// Adds one part under a tag. `None` once it is more than any program says.
     #[inline(never)]
-    pub fn part(&mut self, tag: u8, bytes: &[u8]) {
+    pub fn part(&mut self, tag: u8, bytes: &[u8]) -> Option<()> {
+        self.left = self.left.checked_sub(bytes.len() + 8)?;
         // The length, too: no part ends in the middle of another.
-        for hash in &mut self.0 {
+        for hash in &mut self.hashes {
             hash.write(&((bytes.len() as u32) << 8 | u32::from(tag)).to_le_bytes());
             hash.write(bytes);
         }
+        Some(())
     }
 
     /// The key of all parts.
     pub fn finish(&self) -> Key {
-        let [a, b] = &self.0;
+        let [a, b] = &self.hashes;
         let mut key = [0; 16];
         let (first, second) = key.split_at_mut(8);
         first.copy_from_slice(&a.finish().to_le_bytes());
@@ -72,8 +82,9 @@ impl Key {
     /// The name of an ordinary user's own image: 20 bits of key and user.
     pub fn user_name(self, uid: u32) -> [u8; 4] {
         let mut keying = Keying::new();
-        keying.part(b'k', &self.0);
-        keying.part(b'u', &uid.to_le_bytes());
+        // Two short parts are never too much.
+        let _ = keying.part(b'k', &self.0);
+        let _ = keying.part(b'u', &uid.to_le_bytes());
         digits(keying.finish().bits())
     }
 }
@@ -94,7 +105,7 @@ mod tests {
 
     fn key(parts: &[(u8, &[u8])]) -> Key {
         let mut keying = Keying::new();
-        parts.iter().for_each(|(tag, bytes)| keying.part(*tag, bytes));
+        parts.iter().for_each(|(tag, bytes)| keying.part(*tag, bytes).unwrap());
         keying.finish()
     }
 
@@ -104,6 +115,13 @@ mod tests {
         assert_eq!(core::str::from_utf8(&key.name()).unwrap(), "2hqh5j");
         assert_eq!(core::str::from_utf8(&key.user_name(1000)).unwrap(), "fc49");
         assert_ne!(key.user_name(1000), key.user_name(1001));
+    }
+
+    #[test]
+    fn more_than_any_program_says_has_no_key() {
+        let mut keying = Keying::new();
+        assert!((0..8).all(|_| keying.part(b'r', &[b'x'; 100_000]).is_some()));
+        assert!((0..8).any(|_| keying.part(b'r', &[b'x'; 100_000]).is_none()));
     }
 
     #[test]

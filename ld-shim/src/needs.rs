@@ -103,14 +103,14 @@ impl<'m, M: Memory> Needs<'m, M> {
     #[inline(never)]
     pub fn key(&self, directory: &[u8]) -> Option<Key> {
         let mut keying = Keying::new();
-        keying.part(b'i', self.interpreter);
-        keying.part(b'd', directory);
+        keying.part(b'i', self.interpreter)?;
+        keying.part(b'd', directory)?;
         let mut versions = None;
         for (tag, value) in self.entries() {
             match tag {
-                DT_NEEDED => keying.part(b'n', self.string(value, NAME_MAX)?),
-                DT_RPATH => keying.part(b'r', self.string(value, PATHS_MAX)?),
-                DT_RUNPATH => keying.part(b'R', self.string(value, PATHS_MAX)?),
+                DT_NEEDED => keying.part(b'n', self.string(value, NAME_MAX)?)?,
+                DT_RPATH => keying.part(b'r', self.string(value, PATHS_MAX)?)?,
+                DT_RUNPATH => keying.part(b'R', self.string(value, PATHS_MAX)?)?,
                 DT_VERNEED => versions = Some(value),
                 _ => {}
             }
@@ -124,15 +124,13 @@ impl<'m, M: Memory> Needs<'m, M> {
     /// `Verneed` and `Vernaux` (gABI supplement, "Symbol Versioning"): both are chains of relative offsets.
     fn versions(&self, at: usize, keying: &mut Keying) -> Option<()> {
         let mut file = self.memory.from(at)?;
-        let mut left = ENTRIES_MAX;
         loop {
             let need = file.first_chunk::<16>()?;
-            keying.part(b'f', self.string(u32_at(need, 4)? as usize, NAME_MAX)?);
+            keying.part(b'f', self.string(u32_at(need, 4)? as usize, NAME_MAX)?)?;
             let mut version = file.get(u32_at(need, 8)? as usize..)?;
             for _ in 0..u16_at(need, 2)? {
-                left = left.checked_sub(1)?;
                 let aux = version.first_chunk::<16>()?;
-                keying.part(b'v', self.string(u32_at(aux, 8)? as usize, NAME_MAX)?);
+                keying.part(b'v', self.string(u32_at(aux, 8)? as usize, NAME_MAX)?)?;
                 version = version.get(u32_at(aux, 12)? as usize..)?;
             }
             // Nearer to the end each time.

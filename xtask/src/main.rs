@@ -83,8 +83,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "fuzz",
-        arguments: "[--runs N | --minutes M] [read] [plan] [patch]",
-        help: "give the patcher files and requests that nobody would make",
+        arguments: "[--runs N | --minutes M] [read] [plan] [patch] [shim]",
+        help: "give the patcher and the shim files and requests that nobody would make",
         run: fuzz::run,
     },
     Task {

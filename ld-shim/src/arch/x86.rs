@@ -132,7 +132,7 @@ pub(crate) fn jump_to_debug_state(function: &[u8]) -> Option<[u8; 5]> {
     // `ret` and padding (no instruction begins like that in the next function), or `endbr` and `ret`.
     let (ret, next) = (*function.first()? == 0xc3, *function.get(1)?);
     let endbr = function.get(..3) == Some(&[0xf3, 0x0f, 0x1e]) && function.get(4) == Some(&0xc3);
-    if !(endbr || ret && matches!(next, 0x66 | 0x0f | 0x90 | 0xcc)) {
+    if !(endbr || ret && matches!(next, 0x66 | 0x0f | 0x8d | 0x90 | 0xcc)) {
         return None;
     }
     // SAFETY: it only says where something is.
