@@ -132,8 +132,18 @@ impl Stack {
         unsafe { *pair != [aux::SECURE, 0] }
     }
 
-    /// Moves the first `words` words down by two and puts `pair` behind them.
+    /// Puts `pair` behind the first `words` words. The stack stays aligned to 16 bytes (psABI, "Process
+    /// Initialization"), which are two words, or four: then two more become an entry of the auxiliary vector that says
+    /// "ignore me".
     fn insert(&mut self, words: usize, pair: [usize; 2]) {
+        if cfg!(target_pointer_width = "32") {
+            self.shift(self.arguments + self.variables + 3, [aux::IGNORE, 0]);
+        }
+        self.shift(words, pair);
+    }
+
+    /// Moves the first `words` words down by two and puts `pair` behind them.
+    fn shift(&mut self, words: usize, pair: [usize; 2]) {
         let top = self.top.wrapping_sub(2);
         // SAFETY: `_start` left room below the stack, and the words are those that it consists of.
         unsafe {
@@ -144,8 +154,8 @@ impl Stack {
         self.top = top;
     }
 
-    /// Adds two entries behind the environment, both of them `entry`: two, so that the stack stays aligned.
-    /// [`remove_variable`] takes them away again.
+    /// Adds two entries behind the environment, both of them `entry`, so that they are known again.
+    /// [`remove_variable`] takes them away.
     pub(crate) fn add_variable(&mut self, entry: *const u8) {
         self.insert(self.arguments + 2 + self.variables, [entry as usize; 2]);
         self.variables += 2;
