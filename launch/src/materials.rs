@@ -8,6 +8,7 @@ use resolver::arch::Arch;
 use resolver::ldcache;
 use resolver::map::Mapped;
 use resolver::needs::Libc;
+use resolver::provider::LibcSet;
 use resolver::resolution::Resolution;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -268,7 +269,19 @@ pub(crate) fn answers(resolution: &Resolution) -> BTreeMap<String, PathBuf> {
             out.entry(name.clone()).or_insert_with(|| library.path.clone());
         }
     }
+    if let Some(set) = &resolution.libc_set {
+        add_loader(set, &mut out);
+    }
     out
+}
+
+/// Adds glibc's loader by its own name: a second namespace (`dlmopen`, LD_AUDIT) looks for a file of that name
+/// before it takes the loader that is there (glibc `elf/dl-load.c`, `_dl_map_object`).
+pub(crate) fn add_loader(set: &LibcSet, answers: &mut BTreeMap<String, PathBuf>) {
+    let soname = || resolver::elf::load(&set.loader).ok()?.soname;
+    if let Some(name) = Some(set).filter(|set| set.libc == Libc::Glibc).and_then(|_| soname()) {
+        answers.entry(name).or_insert_with(|| set.loader.clone());
+    }
 }
 
 #[cfg(test)]

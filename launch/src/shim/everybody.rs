@@ -6,7 +6,7 @@ use super::data::Links;
 use super::image::{self, Content, Finds};
 use super::program::{Planned, companions, live, move_data};
 use crate::error::{Error, Kind};
-use crate::materials::Materials;
+use crate::materials::{self, Materials};
 use ld_shim::image::EVERYBODY;
 use resolver::arch::Arch;
 use resolver::needs::Libc;
@@ -55,6 +55,7 @@ pub fn plan(materials: &Materials, source: Source<'_>, arch: Arch, base: &Base, 
                 directories.extend(set.directories.iter().cloned());
                 Finds::Directories(directories)
             } else {
+                materials::add_loader(set, &mut answers);
                 companions(set, arch, &mut answers);
                 move_data(materials, set, &mut answers, &mut links)?;
                 Finds::Answers(answers)

@@ -206,7 +206,7 @@ impl Lab {
 
     /// A child that needs nothing but the C library, at `app/child` and at `nat/child`.
     pub fn child(&self) -> PathBuf {
-        self.both("child", "child.c", &[], &[])
+        self.both("child", "child.c", &["-ldl"], &[])
     }
 
     /// The witness for musl, at `app/musl`, which needs libmark.so.1 of `musl/own`; `musl/a` and `musl/user` have
