@@ -6,8 +6,8 @@ use crate::environment;
 use crate::failure::{Failure, OneLine};
 use crate::shim;
 use launch::program::Program;
-use launch::shim::base::Base;
-use launch::shim::image::{Finds, Fresh, Image};
+use launch::shim::base::{Base, Owner};
+use launch::shim::image::{Finds, Fresh, Image, is_trusted};
 use launch::shim::install::{self, There};
 use launch::shim::program::{self as images, OVERRIDES};
 use resolver::arch::Arch;
@@ -15,7 +15,7 @@ use resolver::closure::{self, Backing, Search};
 use resolver::elf;
 use resolver::files::Files;
 use resolver::machine::{self, Interpreter};
-use resolver::needs::{Libc, Needs};
+use resolver::needs::{Kind, Libc, Needs};
 use resolver::resolution::Resolution;
 use resolver::system::System;
 use serde::Serialize;
@@ -209,8 +209,12 @@ fn follow(walk: &mut Walk, program: &Program) -> Result<(), End> {
         let fix = "run it under an emulator such as qemu-user";
         return walk.wrong("program", format!("it is for {}, and this machine is {host}", needs.arch), fix);
     }
-    walk.ok("program", format!("{} is a program for {}", path.display(), needs.arch));
+    walk.ok("program", format!("{} is made for {}", path.display(), needs.arch));
     let Some(interpreter) = needs.interpreter.clone() else {
+        if matches!(needs.kind, Kind::Library | Kind::Other) {
+            let fix = "start a program that needs it; `xeno inspect` shows what it needs itself";
+            return walk.wrong("program", format!("{shown} is a library or a part of one, no program"), fix);
+        }
         walk.ok("interpreter", "it needs none");
         return Ok(());
     };
@@ -220,7 +224,10 @@ fn follow(walk: &mut Walk, program: &Program) -> Result<(), End> {
             *system
         }
         Interpreter::Nothing => {
-            let fix = format!("{run}; `sudo xeno shim install` and `xeno shim add {shown}` let it start by itself");
+            let fix = match shim::installing_at(&interpreter, needs.arch) {
+                Some(install) => format!("{run}; `sudo {install}` and `xeno shim add {shown}` let it start by itself"),
+                None => run,
+            };
             return walk.wrong("interpreter", format!("{interpreter} does not exist"), fix);
         }
         Interpreter::NotALoader(why) => match Base::of_shim(Path::new(&interpreter)) {
@@ -247,7 +254,10 @@ fn through_shim(walk: &mut Walk, program: &Program, needs: &Needs, interpreter: 
     };
     let candidates = images::candidates(base, key, needs.arch, libc);
     let everybody = candidates.last().cloned().unwrap_or_default();
-    let own = |path: &PathBuf| *path != everybody && Image::load(path).map_or(path.exists(), |image| image.content.key == key);
+    // What others put into the users' directory is passed over.
+    let followed = |path: &Path| path.parent() == Some(base.directory()) || is_trusted(path, Owner::User(0));
+    let own =
+        |path: &PathBuf| *path != everybody && followed(path) && Image::load(path).map_or(path.exists(), |image| image.content.key == key);
     let taken = match candidates.iter().find(|path| own(path)) {
         Some(path) => path.clone(),
         None => {

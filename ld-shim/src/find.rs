@@ -178,9 +178,12 @@ fn look(path: &[u8], source: Source, subject: &Subject<'_>, setting: &Setting, r
     };
     let status = file.status();
     // What the caller names is the caller's own risk; it only has to be a file.
-    let trusted = if source == Source::Named { status.is_regular() } else { setting.trust.in_file(status.mode, status.owner) };
+    let trusted = match source {
+        Source::Named => status.is_regular(),
+        _ => setting.trust.in_file(status.mode, status.owner, source == Source::User),
+    };
     if !trusted {
-        return Look::Refused(b"is no regular file, or others can write to it");
+        return Look::Refused(b"others can write to, or is no file");
     }
     let start = if plain { Some(0) } else { status.size.checked_sub(RECORD) };
     let length = start.map_or(0, |start| file.read_at(room, start));

@@ -124,12 +124,25 @@ pub struct Trust {
     pub user: Option<u32>,
 }
 
+/// Whom the kernel shows as the owner where the user namespace does not know the true one, such as root in an
+/// ordinary user's sandbox (`DEFAULT_OVERFLOWUID`; user_namespaces(7)).
+pub const UNKNOWN: u32 = 65534;
+
 impl Trust {
-    /// Whether a file is a regular one of somebody trusted that nobody else can write to.
-    pub fn in_file(self, mode: u32, owner: u32) -> bool {
+    /// Whether a file is a regular one of somebody trusted that nobody else can write to. In the base directory that
+    /// may, without a secure execution, be somebody unknown here: the directory is not for everybody to write to. In
+    /// the users' one (`users`), where everybody may put something, it is the user alone, and only if he is somebody.
+    #[inline(never)]
+    pub fn in_file(self, mode: u32, owner: u32, users: bool) -> bool {
         const S_IFMT: u32 = 0o170_000;
         const S_IFREG: u32 = 0o100_000;
-        mode & S_IFMT == S_IFREG && mode & 0o022 == 0 && (owner == 0 || self.user == Some(owner))
+        let own = self.user == Some(owner);
+        let trusted = match owner {
+            UNKNOWN => self.user.is_some() && !users,
+            0 => own || !users,
+            _ => own,
+        };
+        mode & (S_IFMT | 0o022) == S_IFREG && trusted
     }
 }
 
@@ -173,9 +186,21 @@ mod tests {
     #[test]
     fn only_roots_files_are_trusted_by_everybody_and_ones_own_only_where_nothing_is_gained() {
         let (user, secure) = (Trust { user: Some(1000) }, Trust { user: None });
-        assert!(user.in_file(0o100_644, 0) && user.in_file(0o100_600, 1000) && secure.in_file(0o100_444, 0));
-        assert!(!secure.in_file(0o100_644, 1000) && !user.in_file(0o100_644, 1001));
-        assert!(!user.in_file(0o100_664, 0) && !user.in_file(0o100_646, 0), "somebody else can write to it");
-        assert!(!user.in_file(0o040_755, 0) && !user.in_file(0o120_777, 0) && !user.in_file(0o010_600, 0), "no regular file");
+        assert!(user.in_file(0o100_644, 0, false) && user.in_file(0o100_600, 1000, false) && secure.in_file(0o100_444, 0, false));
+        assert!(!secure.in_file(0o100_644, 1000, false) && !user.in_file(0o100_644, 1001, false));
+        assert!(!user.in_file(0o100_664, 0, false) && !user.in_file(0o100_646, 0, false), "somebody else can write to it");
+        assert!(
+            !user.in_file(0o040_755, 0, false) && !user.in_file(0o120_777, 0, false) && !user.in_file(0o010_600, 0, false),
+            "no regular file"
+        );
+    }
+
+    #[test]
+    fn roots_files_are_trusted_where_root_is_unknown_but_nobodys_own_are_nobodys() {
+        let (user, secure, nobody) = (Trust { user: Some(1000) }, Trust { user: None }, Trust { user: Some(UNKNOWN) });
+        assert!(user.in_file(0o100_644, UNKNOWN, false) && !secure.in_file(0o100_644, UNKNOWN, false));
+        assert!(user.in_file(0o100_644, 1000, true) && !user.in_file(0o100_664, 1000, true));
+        assert!(!user.in_file(0o100_644, UNKNOWN, true) && !user.in_file(0o100_644, 0, true), "everybody can put that there");
+        assert!(!nobody.in_file(0o100_644, UNKNOWN, true), "that may be anybody's");
     }
 }

@@ -71,8 +71,9 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
     let needs = needs.as_ref().filter(|_| mapped || file.is_some());
     let mut subject = Subject { name, key: None, musl: needs.is_some_and(Needs::is_musl) };
     let mut headers = [0; RECORD];
+    // A script's interpreter may be a script: five of them in all (`fs/exec.c`, `exec_binprm`), two words each.
     // SAFETY: AT_EXECFN ends in a NUL.
-    let file_itself = || unsafe { sys::status_of(name) }.is_regular() && (1..3).all(|index| stack.argument(index) != Some(name));
+    let file_itself = || unsafe { sys::status_of(name) }.is_regular() && (1..11).all(|index| stack.argument(index) != Some(name));
     if mapped && !setting.secure && file_itself() {
         subject.key = needs.zip(directory(name)).and_then(|(needs, directory)| needs.key(directory));
     }

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 const ATTEMPTS: u32 = 64;
 
 fn failed(operation: &'static str, path: &Path, error: io::Error) -> Error {
-    let denied = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
-    if !denied {
-        return Error::io(operation, path, error);
-    }
-    let remedy = "do it as root (`sudo xeno …`), or name a place of your own";
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => "do it as root (`sudo xeno …`), or name a place of your own",
+        io::ErrorKind::ReadOnlyFilesystem => "remount it so that it can be written to, or name a place elsewhere",
+        _ => return Error::io(operation, path, error),
+    };
     Error::new(Kind::Io, operation, path.display(), &error, remedy).with_source(error)
 }
 
@@ -61,17 +61,24 @@ pub fn make_link(path: &Path, target: &Path) -> Result<()> {
 }
 
 /// Gives the file or link at `path` a second name, in place of what has that name: what is then put at `path`
-/// can be taken back by [`put_back`]. At no moment is there nothing at `path`.
+/// can be taken back by [`put_back`]. At no moment is there nothing at `path`. What `wanted` does not want once it
+/// has a name of its own is not kept: another process may have put something at `path` since it was looked at.
 ///
 /// # Errors
 /// When the directory cannot be written to.
-pub fn keep_as(path: &Path, saved: &Path) -> Result<()> {
+pub fn keep_as(path: &Path, saved: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<()> {
     for attempt in 0..ATTEMPTS {
         let temporary = temporary(saved, attempt);
         // linkat(2) without AT_SYMLINK_FOLLOW: of a link, the link itself.
         match fs::hard_link(path, &temporary) {
-            Ok(()) => return fs::rename(&temporary, saved).map_err(|e| failed("rename into", saved, e)),
+            Ok(()) if !wanted(&temporary) => return remove(&temporary),
+            Ok(()) => {
+                fs::rename(&temporary, saved).map_err(|e| failed("rename into", saved, e))?;
+                // Of two names of one file rename(2) leaves both: it was kept before.
+                return remove(&temporary);
+            }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => return Err(failed("keep", path, e)),
             // Some file systems have no second names, and some kernels allow them for one's own files only.
             Err(_) => return copy_as(path, saved),
         }
@@ -131,12 +138,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, saved) = (dir.path().join("ld.so"), dir.path().join("ld.so.saved"));
         symlink("the/real/one", &path).unwrap();
-        keep_as(&path, &saved).unwrap();
+        for _ in 0..2 {
+            keep_as(&path, &saved, &|_| true).unwrap();
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left, also if it is kept already");
+        }
         assert_eq!(fs::read_link(&path).unwrap(), Path::new("the/real/one"), "still there");
         put_file(&path, b"ours", 0o755).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"ours");
-        keep_as(&path, &dir.path().join("again")).unwrap();
+        keep_as(&path, &dir.path().join("again"), &|_| true).unwrap();
         assert_eq!(fs::read(dir.path().join("again")).unwrap(), b"ours", "a file as well as a link");
+        keep_as(&path, &saved, &|kept| fs::read(kept).unwrap() != b"ours").unwrap();
+        assert_eq!(fs::read_link(&saved).unwrap(), Path::new("the/real/one"), "what came meanwhile is not kept");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "and nothing is left of it");
         put_back(&saved, &path).unwrap();
         assert_eq!(fs::read_link(&path).unwrap(), Path::new("the/real/one"));
         assert!(!saved.exists());

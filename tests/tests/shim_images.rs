@@ -196,6 +196,15 @@ fn a_program_with_an_image_has_the_descriptors_of_a_native_start() {
 }
 
 #[test]
+fn a_second_namespace_finds_the_loader_that_is_there() {
+    law(|place| {
+        let child = place.lab.child();
+        place.add(None, &child);
+        assert_eq!(place.lab.run(&child, &[], &["namespace"]).fine().one("namespace"), "another libc");
+    });
+}
+
+#[test]
 fn a_program_started_by_the_shims_name_gets_its_image() {
     law(|place| {
         let (image, _) = place.image();
@@ -263,7 +272,10 @@ fn a_link_or_a_script_beside_another_program_gets_the_image_of_the_program_that_
         let link = place.lab.path("one/bin/link");
         symlink("../../two/bin/program", &link).unwrap();
         let script = place.lab.file("one/bin/script", format!("#!{} mark\n", two.display()).as_bytes());
-        for (called, expected) in [(&one, "one/lib"), (&two, "two/lib"), (&link, "two/lib"), (&script, "two/lib")] {
+        // An interpreter that is a script itself: the first script's path is the fourth word.
+        let inner = place.lab.file("two/bin/inner", format!("#!{} mark\n", two.display()).as_bytes());
+        let outer = place.lab.file("one/bin/outer", format!("#!{} mark\n", inner.display()).as_bytes());
+        for (called, expected) in [(&one, "one/lib"), (&two, "two/lib"), (&link, "two/lib"), (&script, "two/lib"), (&outer, "two/lib")] {
             let said = Said::of(&mut place.lab.command(&[], called, &[], &["x", "mark"]));
             assert_eq!(said.all("mark").first(), Some(&expected), "{} {}", called.display(), said.stderr);
         }

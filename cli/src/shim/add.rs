@@ -44,8 +44,13 @@ fn one(args: &AddArgs, word: &OsStr) -> Result<(), Failure> {
     super::warn_of_closed(&planned);
     say(format_args!("{} -> {}", program.exec.display(), planned.path.display()));
     // Nothing follows the image before the shim is where the program looks for its loader.
-    if let Some(interpreter) = answer.resolution.needs.interpreter.as_deref().filter(|i| Base::of_shim(Path::new(i)).is_none()) {
-        log::warn!("{interpreter} is not the shim: {} starts through it once `xeno shim install` has put it there", program.exec.display());
+    let needs = &answer.resolution.needs;
+    if let Some(interpreter) = needs.interpreter.as_deref().filter(|i| Base::of_shim(Path::new(i)).is_none()) {
+        let name = program.exec.display();
+        match super::installing_at(interpreter, needs.arch) {
+            Some(install) => log::warn!("{interpreter} is not the shim: {name} starts through it once `{install}` has put it there"),
+            None => log::warn!("{interpreter} depends on the current directory, so no shim can be there: use `xeno run {name}`"),
+        }
     }
     Ok(())
 }

@@ -39,12 +39,13 @@ pub(crate) fn install(args: &InstallArgs) -> Result<u8, Failure> {
     }
     let mut listed = install::sites(&base);
     for site in sites {
-        site.put(&base)?;
-        say(format_args!("{}: the shim for {}, which looks into {}", site.at.display(), site.arch, base.text()));
+        // Listed first: whatever happens, `uninstall` knows of it.
         if !listed.contains(&site) {
-            listed.push(site);
+            listed.push(site.clone());
         }
         install::record(&base, &listed)?;
+        site.put(&base)?;
+        say(format_args!("{}: the shim for {}, which looks into {}", site.at.display(), site.arch, base.text()));
     }
     Ok(0)
 }
@@ -155,8 +156,9 @@ fn libc_of(directories: &[PathBuf]) -> BTreeMap<String, PathBuf> {
 /// Takes the shim away.
 pub(crate) fn uninstall(args: &UninstallArgs) -> Result<u8, Failure> {
     let base = Base::at(&args.into)?;
-    let listed = install::sites(&base);
+    let mut listed = install::sites(&base);
     let at = args.at.as_deref().map(|at| std::path::absolute(at).unwrap_or_else(|_| at.to_owned()));
+    listed.extend(at.as_deref().and_then(|at| install::site_at(at, &base)).filter(|site| !listed.contains(site)));
     let wanted = |site: &&Site| at.as_deref().is_none_or(|at: &Path| at == site.at);
     let doomed: Vec<Site> = listed.iter().filter(wanted).cloned().collect();
     if doomed.is_empty() {
@@ -168,7 +170,8 @@ pub(crate) fn uninstall(args: &UninstallArgs) -> Result<u8, Failure> {
         match site.take(&base) {
             Ok(true) => say(format_args!("{}: what was there before", site.at.display())),
             Ok(false) => say(format_args!("{}: removed", site.at.display())),
-            Err(e) if args.at.is_some() => return Err(e.into()),
+            // As long as it is there, programs start by the images.
+            Err(e) if args.at.is_some() || install::site_at(&site.at, &base).is_some() => return Err(e.into()),
             Err(e) => log::warn!("{e}"),
         }
         left.retain(|other| *other != site);

@@ -8,13 +8,17 @@ pub(crate) mod words;
 
 use crate::failure::{Failure, OneLine};
 use launch::program::Program;
-use launch::shim::base::Base;
+use launch::shim::base::{Base, Owner};
+use launch::shim::image;
 use launch::shim::program::Planned;
+use resolver::arch::Arch;
 use resolver::elf;
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use words::{ShimArgs, ShimCommand};
 
 /// Something is out of date or not to be trusted.
@@ -41,9 +45,28 @@ pub(crate) fn program(word: &OsStr) -> Result<Program, Failure> {
     Ok(program)
 }
 
+/// The command that puts the shim at a program's interpreter; `None` of a path that is no certain place.
+pub(crate) fn installing_at(interpreter: &str, arch: Arch) -> Option<String> {
+    let usual = |path: &str| path == interpreter;
+    if arch.glibc_loader().is_some_and(usual) {
+        return Some("xeno shim install".to_owned());
+    }
+    if arch.musl_loader().as_deref().is_some_and(usual) {
+        return Some("xeno shim install --musl".to_owned());
+    }
+    interpreter.starts_with('/').then(|| format!("xeno shim install --at {interpreter}"))
+}
+
 /// The base directory for a program: the one that was named, else that of the shim that starts it, else the usual.
 pub(crate) fn base_for(into: Option<&Path>, binary: &Path) -> Result<Base, Failure> {
-    let shims = elf::load(binary).ok().and_then(|needs| Base::of_shim(Path::new(&needs.interpreter?)));
+    let interpreter = elf::load(binary).ok().and_then(|needs| Some(PathBuf::from(needs.interpreter?)));
+    // A program may name any file as its interpreter: only a shim that root or this user has put there says where
+    // something is to be written.
+    let trusted = interpreter.filter(|path| {
+        let followed = |owner| fs::canonicalize(path).is_ok_and(|real| image::is_trusted(&real, owner));
+        followed(Owner::User(0)) || fs::metadata(path).is_ok_and(|meta| meta.uid() == 0) && followed(Owner::Base)
+    });
+    let shims = trusted.and_then(|path| Base::of_shim(&path));
     match (into, shims) {
         (Some(named), shims) => {
             let named = Base::at(named)?;

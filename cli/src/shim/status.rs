@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use launch::shim::base::Base;
 use launch::shim::image::Image;
 use launch::shim::install::{self, There};
+use resolver::needs::Libc;
 use serde::Serialize;
 use std::path::Path;
 
@@ -41,10 +42,12 @@ struct StatusRow {
 /// Prints what is installed.
 pub(crate) fn status(args: &StatusArgs) -> Result<u8, Failure> {
     let base = Base::at(&args.into)?;
+    let shims = shims(&base);
+    let gone = || (!shims.is_empty()).then(|| "does not exist, and a shim looks into it; `xeno shim install` makes it again".to_owned());
     let status = Status {
         base: base.text().to_owned(),
-        problem: base.directory().exists().then(|| install::distrust(base.directory())).flatten(),
-        shims: shims(&base),
+        problem: if base.directory().exists() { install::distrust(base.directory()) } else { gone() },
+        shims,
         images: install::images(&base).iter().map(|path| image(path, &base)).collect(),
         users: base.users().is_dir(),
     };
@@ -61,7 +64,9 @@ pub(crate) fn status(args: &StatusArgs) -> Result<u8, Failure> {
 fn shims(base: &Base) -> Vec<ShimRow> {
     let row = |site: &install::Site| {
         let problem = match install::look(&site.at, site.arch) {
-            There::Shim(other) if other == *base => install::distrust(&site.at).map(|why| format!("it {why}")),
+            There::Shim(other) if other == *base => {
+                install::distrust(&site.at).map(|why| format!("it {why}")).or_else(|| stranded(site, base))
+            }
             There::Shim(other) => Some(format!("it is the shim of {}", other.text())),
             There::Nothing => Some("it is gone; `xeno shim install` puts it back".to_owned()),
             There::Loader => Some("there is a real loader now; `xeno shim uninstall` forgets the shim".to_owned()),
@@ -70,6 +75,13 @@ fn shims(base: &Base) -> Vec<ShimRow> {
         ShimRow { path: site.at.to_string_lossy().into_owned(), arch: site.arch.to_string(), problem }
     };
     install::sites(base).iter().map(row).collect()
+}
+
+/// Where the shim replaced a loader, this machine's own programs need an image.
+fn stranded(site: &install::Site, base: &Base) -> Option<String> {
+    let served = [Libc::Glibc, Libc::Musl].iter().any(|libc| Path::new(&base.everybody(site.arch, *libc)).exists());
+    let text = "this machine's own programs have no image; `xeno shim install` makes it again";
+    (!served && site.replaces_a_loader()).then(|| text.to_owned())
 }
 
 fn image(path: &Path, base: &Base) -> StatusRow {

@@ -86,7 +86,8 @@ impl Links {
     }
 }
 
-fn is_ours(meta: &fs::Metadata) -> bool {
+/// Whether it is a link that root or this user has made.
+pub(super) fn is_ours(meta: &fs::Metadata) -> bool {
     meta.file_type().is_symlink() && (meta.uid() == 0 || meta.uid() == nix::unistd::geteuid().as_raw())
 }
 

@@ -1,7 +1,7 @@
 //! Images as bytes (their layout is told in `ld_shim::image`): composed of what a loader is to find, and read
 //! back. Where they lie and who may write them is not decided here.
 
-use super::base::Base;
+use super::base::{Base, Owner};
 use super::{arch_of, machine, segments};
 use crate::error::{Error, Kind};
 use crate::materials;
@@ -15,6 +15,7 @@ use resolver::ldcache;
 use resolver::map::Mapped;
 use resolver::needs::Libc;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The smallest page: a loader's place in its image is a multiple of its segments' alignment, and at least of this.
@@ -253,11 +254,17 @@ impl Image {
     }
 }
 
-/// Whether a file may be followed by whoever starts a program, as the shim judges it.
-pub fn is_trusted(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
+/// Whether a file is an image, be it a damaged one or another version's: it ends as one, or begins as one.
+pub fn is_one(bytes: &[u8]) -> bool {
+    let tail = bytes.len().checked_sub(RECORD).and_then(|start| bytes.get(start..));
+    tail.is_some_and(|tail| machine_of(tail).is_some()) || bytes.starts_with(b"glibc-ld.so.cache")
+}
+
+/// Whether this user's shim follows the file at a path, which is that of an image of `owner`.
+pub fn is_trusted(path: &Path, owner: Owner) -> bool {
     let trust = ld_shim::image::Trust { user: Some(nix::unistd::geteuid().as_raw()) };
-    std::fs::symlink_metadata(path).is_ok_and(|meta| trust.in_file(meta.mode(), meta.uid()))
+    let users = matches!(owner, Owner::User(_));
+    std::fs::symlink_metadata(path).is_ok_and(|meta| trust.in_file(meta.mode(), meta.uid(), users))
 }
 
 #[cfg(test)]

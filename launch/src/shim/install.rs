@@ -1,10 +1,11 @@
 //! The shim at the paths where programs expect their loader: put there, found there, taken away again. What was
 //! there before is kept beside it and comes back; at no moment is there nothing.
 
-use super::base::Base;
+use super::base::{Base, Owner};
 use super::{embedded, image};
 use crate::error::{Error, Kind};
 use crate::materials::Materials;
+use ld_shim::image::UNKNOWN;
 use resolver::arch::Arch;
 use resolver::machine::{self, Interpreter};
 use resolver::map::Mapped;
@@ -15,6 +16,9 @@ use store::installed;
 
 /// What is added to the name of what was there before; [`resolver::machine::SAVED`].
 pub use resolver::machine::SAVED;
+
+/// Whose usual paths are looked at.
+const ARCHITECTURES: [&str; 4] = ["x86_64", "i686", "aarch64", "riscv64"];
 
 /// What lies at an interpreter's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,9 +115,14 @@ impl Site {
     pub fn keep(&self) -> Result<PathBuf, Error> {
         let saved = saved(&self.at);
         if !matches!(look(&self.at, self.arch), There::Nothing | There::Shim(_)) {
-            installed::keep_as(&self.at, &saved).map_err(super::told)?;
+            self.keep_as(&saved)?;
         }
         fs::canonicalize(&saved).map_err(|e| Error::io("find the loader", &saved, e, ""))
+    }
+
+    /// Another installation may put its shim here meanwhile: that is not what has to be kept.
+    fn keep_as(&self, saved: &Path) -> Result<(), Error> {
+        installed::keep_as(&self.at, saved, &|kept| Base::of_shim(kept).is_none()).map_err(super::told)
     }
 
     /// Puts the shim here, which looks into `base`. What is here and is no shim is kept beside it.
@@ -126,7 +135,7 @@ impl Site {
             installed::make_directory(parent, None).map_err(super::told)?;
         }
         if !matches!(look(&self.at, self.arch), There::Nothing | There::Shim(_)) {
-            installed::keep_as(&self.at, &saved(&self.at)).map_err(super::told)?;
+            self.keep_as(&saved(&self.at))?;
         }
         if Mapped::open(&self.at).is_ok_and(|there| there[..] == bytes[..]) {
             return Ok(());
@@ -148,6 +157,12 @@ impl Site {
             There::Other(what) => return Err(self.not_ours(&format!("there is {what}"))),
         }
         if fs::symlink_metadata(&saved).is_ok() {
+            // A link whose target went away, by an upgrade, would leave programs without any loader.
+            if !saved.exists() {
+                let cause = format!("{}, which was there before, leads nowhere now", saved.display());
+                let remedy = "let it lead to this machine's loader, or remove it if there is none, and try again";
+                return Err(Error::new(Kind::Own, "put back", self.at.display().to_string(), cause, remedy));
+            }
             installed::put_back(&saved, &self.at).map_err(super::told)?;
             return Ok(true);
         }
@@ -161,14 +176,26 @@ impl Site {
 }
 
 /// The shims that were installed for a base directory, wherever they lie; what is no longer one stays listed
-/// until it is uninstalled.
+/// until it is uninstalled. Those at the usual paths are found without the list, too.
 pub fn sites(base: &Base) -> Vec<Site> {
     let text = fs::read_to_string(base.installed()).unwrap_or_default();
     let site = |line: &str| {
         let (arch, at) = line.split_once(' ')?;
         Some(Site { arch: Arch::from_short(arch)?, at: PathBuf::from(at).is_absolute().then(|| PathBuf::from(at))? })
     };
-    text.lines().filter_map(site).collect()
+    let mut sites: Vec<Site> = text.lines().filter_map(site).collect();
+    for arch in ARCHITECTURES.into_iter().filter_map(Arch::from_short) {
+        for at in [arch.glibc_loader().map(str::to_owned), arch.musl_loader()].into_iter().flatten() {
+            sites.extend(site_at(Path::new(&at), base).filter(|site| site.arch == arch && !sites.contains(site)));
+        }
+    }
+    sites
+}
+
+/// The shim of a base directory that lies at a path, if one does.
+pub fn site_at(at: &Path, base: &Base) -> Option<Site> {
+    Base::of_shim(at).filter(|other| other == base)?;
+    Some(Site { arch: resolver::elf::load(at).ok()?.arch, at: at.to_owned() })
 }
 
 /// Writes the list of installed shims.
@@ -193,9 +220,15 @@ pub fn record(base: &Base, sites: &[Site]) -> Result<(), Error> {
 /// Makes the base directory, and the one for ordinary users' own entries if it is wanted.
 ///
 /// # Errors
-/// If they cannot be made.
+/// If they cannot be made, or others could change what is in them: an image is followed because of where it lies.
 pub fn make_base(base: &Base, users: bool) -> Result<(), Error> {
-    installed::make_directory(base.directory(), None).map_err(super::told)?;
+    let directory = base.directory();
+    installed::make_directory(directory, None).map_err(super::told)?;
+    let real = fs::canonicalize(directory).map_err(|e| Error::io("find", directory, e, ""))?;
+    if let Some(why) = distrust(&real) {
+        let cause = format!("it {why}, who could change what programs load");
+        return Err(Error::new(Kind::Own, "use the base directory", base.text(), cause, "name another one with --into"));
+    }
     // What a killed process left.
     store::atomic::sweep(base.directory(), None);
     if users {
@@ -243,12 +276,14 @@ pub fn distrust(path: &Path) -> Option<String> {
     }
     if meta.is_dir() {
         let others = meta.mode() & 0o022 != 0;
-        let own = meta.uid() == 0 || meta.uid() == nix::unistd::geteuid().as_raw();
+        let me = nix::unistd::geteuid();
+        // In an ordinary user's sandbox root is unknown; outside of it that is the number of a user, too.
+        let own = meta.uid() == 0 || meta.uid() == me.as_raw() || meta.uid() == UNKNOWN && !me.is_root();
         return match (own, others) {
             (false, _) => Some(format!("belongs to uid {}", meta.uid())),
             (true, true) if meta.mode() & 0o1000 == 0 => Some("can be written to by others".to_owned()),
             (true, _) => None,
         };
     }
-    (!image::is_trusted(path)).then(|| format!("has mode {:o} and belongs to uid {}", meta.mode() & 0o7777, meta.uid()))
+    (!image::is_trusted(path, Owner::Base)).then(|| format!("has mode {:o} and belongs to uid {}", meta.mode() & 0o7777, meta.uid()))
 }

@@ -34,6 +34,7 @@ pub struct Planned {
     pub path: PathBuf,
     /// Its bytes.
     bytes: Vec<u8>,
+    owner: Owner,
     /// Links that it needs and that are not there: path and target.
     links: Vec<(PathBuf, PathBuf)>,
     key: Key,
@@ -48,11 +49,13 @@ pub enum Standing {
     Same,
     /// Nothing.
     Absent,
-    /// An image of the same program that answers otherwise, or something unreadable.
+    /// An image of the same program that answers otherwise, or a damaged one.
     Differs,
+    /// No image at all.
+    Foreign,
     /// An image of another program whose key begins alike.
     Taken,
-    /// A file that the shim would not follow: somebody else may write to it, or it is none.
+    /// An image that the shim would not follow: somebody else may write to it.
     Untrusted,
 }
 
@@ -155,12 +158,12 @@ pub fn plan(materials: &Materials, resolution: &Resolution, base: &Base, owner: 
     let mut content = Content { arch: resolution.needs.arch, loader: set.loader.clone(), finds, live: Vec::new(), key };
     live(&mut content, live_in, base, &path, &mut links)?;
     let bytes = image::compose(&content, &path, &base.nothing())?;
-    Ok(Planned { path: PathBuf::from(path), bytes, links: links.made, key, finds: content.finds })
+    Ok(Planned { path: PathBuf::from(path), bytes, owner, links: links.made, key, finds: content.finds })
 }
 
 impl Planned {
     pub(super) fn of(path: &str, bytes: Vec<u8>, links: Links, content: Content) -> Planned {
-        Planned { path: PathBuf::from(path), bytes, links: links.made, key: content.key, finds: content.finds }
+        Planned { path: PathBuf::from(path), bytes, owner: Owner::Base, links: links.made, key: content.key, finds: content.finds }
     }
 
     /// The first of the files it names that ordinary users cannot read, so that only root could start the program.
@@ -189,8 +192,8 @@ impl Planned {
         if fs::symlink_metadata(&self.path).is_err() {
             return Standing::Absent;
         }
-        let Ok(bytes) = Mapped::open(&self.path) else { return Standing::Untrusted };
-        if !image::is_trusted(&self.path) {
+        let Some(bytes) = Mapped::open(&self.path).ok().filter(|bytes| image::is_one(bytes)) else { return Standing::Foreign };
+        if !image::is_trusted(&self.path, self.owner) {
             return Standing::Untrusted;
         }
         if bytes[..] == self.bytes {
@@ -208,27 +211,29 @@ impl Planned {
     /// If another program's image has its place, or it cannot be written.
     pub fn write(&self) -> Result<(), Error> {
         let subject = || self.path.display().to_string();
-        match self.standing() {
-            Standing::Same => return Ok(()),
-            Standing::Taken => {
-                let cause = "the image of another program has the same name there";
-                return Err(Error::new(
-                    Kind::Own,
-                    "write the image",
-                    subject(),
-                    cause,
-                    "use another base directory for one of them (--into)",
-                ));
-            }
-            Standing::Absent | Standing::Differs | Standing::Untrusted => {}
-        }
+        let refused = |cause: String, remedy: &str| Err(Error::new(Kind::Own, "write the image", subject(), cause, remedy));
+        let standing = self.standing();
         let (user, owner) = (nix::unistd::geteuid(), fs::symlink_metadata(&self.path).ok().map(|meta| meta.uid()));
-        if let Some(owner) = owner.filter(|owner| !user.is_root() && *owner != user.as_raw()) {
-            let cause = format!("uid {owner} has put something there");
-            return Err(Error::new(Kind::Own, "write the image", subject(), cause, "have root remove it, or use `sudo xeno shim add`"));
+        match (standing, owner.filter(|owner| !user.is_root() && *owner != user.as_raw())) {
+            (Standing::Same, _) => return Ok(()),
+            (_, Some(owner)) => {
+                return refused(format!("uid {owner} has put something there"), "have root remove it, or use `sudo xeno shim add`");
+            }
+            (Standing::Taken, _) => {
+                let cause = "the image of another program has the same name there";
+                return refused(cause.to_owned(), "use another base directory for one of them (--into)");
+            }
+            (Standing::Foreign, _) => {
+                let cause = "something else is there, which is no image";
+                return refused(cause.to_owned(), "remove it, or use another base directory (--into)");
+            }
+            (Standing::Absent | Standing::Differs | Standing::Untrusted, None) => {}
         }
         for (link, target) in &self.links {
-            installed::make_link(link, target).map_err(super::told)?;
+            // Another `xeno shim add` may have made the same one meanwhile.
+            let there =
+                || fs::symlink_metadata(link).is_ok_and(|meta| data::is_ours(&meta)) && fs::read_link(link).is_ok_and(|to| to == *target);
+            installed::make_link(link, target).or_else(|e| if there() { Ok(()) } else { Err(super::told(e)) })?;
         }
         installed::put_file(&self.path, &self.bytes, 0o444).map_err(super::told)
     }
@@ -271,7 +276,7 @@ pub fn prospect(materials: &Materials, resolution: &Resolution, base: &Base) -> 
     for owner in [Some(Owner::Base), (!user.is_root()).then_some(Owner::User(user.as_raw()))].into_iter().flatten() {
         let path = PathBuf::from(base.image(key, owner));
         let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-        if !image::is_trusted(&path) {
+        if !image::is_trusted(&path, owner) {
             if owner == Owner::Base {
                 let shown = path.display();
                 return not(format!("does not trust {shown}, which others may write to: `xeno shim add {name}` makes it again"));
@@ -306,7 +311,7 @@ pub fn prospect(materials: &Materials, resolution: &Resolution, base: &Base) -> 
     if OVERRIDES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
         return not(format!("has no image for it, and NIX_LD names another loader: {add}"));
     }
-    if !image::is_trusted(&everybody) {
+    if !image::is_trusted(&everybody, Owner::Base) {
         return not(format!("has no image for it: {add}"));
     }
     let expected = Finds::Answers(materials::answers(resolution));
