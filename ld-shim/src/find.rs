@@ -11,7 +11,7 @@ use ld_shim::image::{EVERYBODY, RECORD, Record};
 use ld_shim::key::{Key, system_name};
 use ld_shim::line::Line;
 use ld_shim::load::{HEADERS_MAX, Plan};
-use ld_shim::variables::{DEFAULT_LOADER, Level};
+use ld_shim::variables::DEFAULT_LOADER;
 use linux_raw_sys::errno::{ELOOP, ENOENT, ENOTDIR};
 
 /// Where images are looked for; an installation elsewhere overwrites it in the file.
@@ -137,10 +137,9 @@ pub(crate) fn loader(subject: &Subject<'_>, setting: &Setting, headers: &mut Hea
             _ => b"",
         };
         if !text.is_empty() {
-            say(setting, Level::Debug, subject.name, b": look for ", text);
             match look(text, source, subject, setting, headers) {
                 Look::Found(loader) => {
-                    say(setting, Level::Info, subject.name, b": its loader is ", text);
+                    say(setting, subject.name, b": its loader is ", text);
                     return Some(loader);
                 }
                 _ if own => return None,

@@ -54,15 +54,19 @@ impl Text {
 /// Adds the entry `text` (that of a [`Text`]) to the environment until the libraries are loaded. Nothing is
 /// changed if the program's dynamic section has no room for that: a leak would be worse.
 ///
-/// With `as_run_path`, `text` is a path and becomes the program's run path – in place of a DT_RPATH of its own, and of
-/// no effect beside a DT_RUNPATH: for musl, which runs no such array, and for secure executions, where loaders want
-/// no variable. It is asked for libraries of libraries and for `dlopen`, too (glibc `elf/dl-load.c`; musl `ldso/dynlink.c`, `fixup_rpath`).
+/// With `as_run_path`, `text` is a path and becomes the program's run path, if it has no DT_RPATH of its own and no
+/// array in the place; beside a DT_RUNPATH it has no effect. For musl, which runs no such array, and for secure
+/// executions, where loaders want no variable. It is asked for libraries of libraries and for `dlopen`, too (glibc
+/// `elf/dl-load.c`; musl `ldso/dynlink.c`, `fixup_rpath`).
 #[inline(never)]
 pub(crate) fn add(stack: &mut Stack, program: &Program<'_>, page: usize, text: *mut u8, as_run_path: bool) {
     let Some(section) = program.dynamic() else { return };
     let (start, length) = (section.as_ptr() as usize, section.len());
     let Some((_, strings)) = dynamic::first(section, MACHINE.class, DT_STRTAB) else { return };
     let Some(room) = dynamic::room(section, MACHINE.class) else { return };
+    if as_run_path && (room.own.1 > 0 || dynamic::first(section, MACHINE.class, DT_RPATH).is_some()) {
+        return;
+    }
     let relative = |address: usize| address.wrapping_sub(program.bias());
     let entries = if as_run_path {
         // Counted from the program's strings, wherever it lies.

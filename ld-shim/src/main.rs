@@ -25,7 +25,7 @@ use ld_shim::line::Line;
 use ld_shim::load::Plan;
 use ld_shim::needs::Needs;
 use ld_shim::options::{self, Invocation};
-use ld_shim::variables::{self, DEFAULT_LIBRARIES, Level, Variables};
+use ld_shim::variables::{self, DEFAULT_LIBRARIES, Variables};
 use place::Program;
 use stack::{Stack, aux};
 use sys::File;
@@ -164,8 +164,8 @@ fn library_path(prefix: &[u8], user: &[u8], setting: &Setting) -> Option<*mut u8
 }
 
 /// Says something that NIX_LD_LOG asks for.
-fn say(setting: &Setting, level: Level, name: &[u8], what: &[u8], path: &[u8]) {
-    if setting.variables.level >= level {
+fn say(setting: &Setting, name: &[u8], what: &[u8], path: &[u8]) {
+    if setting.variables.loud {
         sys::say(Line::new().name(name).say(what).name(path).end());
     }
 }

@@ -21,18 +21,6 @@ pub const DEFAULT_LOADER: &[u8] = DEFAULT.split_at(DEFAULT.len() - 1).0;
 /// The libraries beside it.
 pub const DEFAULT_LIBRARIES: &[u8] = DEFAULT.split_at(DEFAULT.len() - b"/ld.so\0".len()).0;
 
-/// How much is said on standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Only what ends the start.
-    #[default]
-    Error,
-    /// What was chosen.
-    Info,
-    /// What was looked for, too.
-    Debug,
-}
-
 /// What the environment says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Variables<'a> {
@@ -42,8 +30,8 @@ pub struct Variables<'a> {
     pub libraries: Option<&'a [u8]>,
     /// `LD_LIBRARY_PATH`.
     pub user: Option<&'a [u8]>,
-    /// `NIX_LD_LOG`.
-    pub level: Level,
+    /// `NIX_LD_LOG` asks for more than failures.
+    pub loud: bool,
 }
 
 /// Reads the variables among the entries of an environment.
@@ -57,7 +45,7 @@ pub fn read<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Variables<'a> {
         }
         let Some(rest) = after(entry, b"NIX_LD") else { continue };
         if let Some(found) = after(rest, b"_LOG=") {
-            out.level = level(found);
+            out.loud = is(found, b"info") || is(found, b"debug") || is(found, b"trace");
         }
         let (rest, generic, own) = match after(rest, b"_LIBRARY_PATH") {
             Some(rest) => (rest, &mut out.libraries, &mut own_libraries),
@@ -72,16 +60,6 @@ pub fn read<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Variables<'a> {
     out.loader = own_loader.or(out.loader).filter(|path| !path.is_empty());
     out.libraries = own_libraries.or(out.libraries);
     out
-}
-
-fn level(word: &[u8]) -> Level {
-    if is(word, b"info") {
-        Level::Info
-    } else if is(word, b"debug") || is(word, b"trace") {
-        Level::Debug
-    } else {
-        Level::Error
-    }
 }
 
 /// Whether a word is this lower-case one, in any case. By hand: core's comparison is made for long texts.
@@ -127,8 +105,7 @@ mod tests {
 
     #[test]
     fn levels_are_words_of_any_case() {
-        assert_eq!(of(&["NIX_LD_LOG=INFO"]).level, Level::Info);
-        assert_eq!(of(&["NIX_LD_LOG=trace"]).level, Level::Debug);
-        assert_eq!(of(&["NIX_LD_LOG=off"]).level, Level::Error);
+        assert!(of(&["NIX_LD_LOG=INFO"]).loud && of(&["NIX_LD_LOG=trace"]).loud && of(&["NIX_LD_LOG=Debug"]).loud);
+        assert!(!of(&["NIX_LD_LOG=off"]).loud && !of(&["NIX_LD_LOG="]).loud && !of(&[]).loud);
     }
 }

@@ -394,7 +394,7 @@ fn a_program_for_musl_finds_the_configured_libraries_and_keeps_its_environment()
         if lab.shim.machine.word == 4 {
             return;
         }
-        let Some((program, real)) = lab.musl_witness(false) else { return };
+        let Some((program, real)) = lab.musl_witness(None) else { return };
         lab.child();
         let named = format!("NIX_LD={real}");
         let rows: &[(&[&str], &str)] = &[
@@ -418,11 +418,13 @@ fn a_program_for_musl_with_a_run_path_of_its_own_keeps_to_it() {
         if lab.shim.machine.word == 4 {
             return;
         }
-        let Some((program, real)) = lab.musl_witness(true) else { return };
-        let entries = ["PLAIN=1", &format!("NIX_LD={real}"), "NIX_LD_LIBRARY_PATH={dir}/musl/a"];
-        let said = lab.run(&program, &entries, &["mark", "environ"]).fine();
-        assert_eq!(said.one("mark"), "own");
-        assert_eq!(said.list("main.environ"), filled(lab, &entries));
+        for kind in ["--enable-new-dtags", "--disable-new-dtags"] {
+            let Some((program, real)) = lab.musl_witness(Some(kind)) else { return };
+            let entries = ["PLAIN=1", &format!("NIX_LD={real}"), "NIX_LD_LIBRARY_PATH={dir}/musl/a"];
+            let said = lab.run(&program, &entries, &["mark", "environ"]).fine();
+            assert_eq!(said.one("mark"), "own", "{kind}");
+            assert_eq!(said.list("main.environ"), filled(lab, &entries));
+        }
     });
 }
 

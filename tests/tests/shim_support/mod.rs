@@ -211,7 +211,7 @@ impl Lab {
 
     /// The witness for musl, at `app/musl`, which needs libmark.so.1 of `musl/own`; `musl/a` and `musl/user` have
     /// others. Also the path of musl's loader. `None`, with a skip, where there is no compiler for that.
-    pub fn musl_witness(&self, run_path: bool) -> Option<(PathBuf, String)> {
+    pub fn musl_witness(&self, run_path: Option<&str>) -> Option<(PathBuf, String)> {
         let compiler = xeno_tests::peer("musl-gcc")?;
         let compiler = compiler.to_str().unwrap();
         let library = |place: &str| {
@@ -225,14 +225,14 @@ impl Lab {
         let plain = compiled_by(compiler, "plain-musl", &["child.c", "record.h"], &[], &[]);
         let real = resolver::elf::load(&plain).unwrap().interpreter.unwrap();
         let linker = format!("-Wl,--dynamic-linker={PLACEHOLDER}");
-        let own: &[&str] = if run_path { &["-Wl,--enable-new-dtags,-rpath,$ORIGIN/../musl/own"] } else { &[] };
-        let flags = [&[linker.as_str()], own].concat();
-        let name = format!("program-musl-{run_path}");
+        let own = run_path.map(|kind| format!("-Wl,{kind},-rpath,$ORIGIN/../musl/own"));
+        let flags: Vec<&str> = [linker.as_str()].into_iter().chain(own.as_deref()).collect();
+        let name = format!("program-musl{}", run_path.unwrap_or(""));
         let built = fs::read(compiled_by(compiler, &name, &["witness.c", "record.h"], &flags, &[&library("link")])).unwrap();
         // What a loader is called tells of which C library it is.
         let loader = self.path(Path::new(&real).file_name().unwrap().to_str().unwrap());
         copy(&self.path("loader"), &loader);
-        Some((self.file(&format!("app/musl-{run_path}"), &overwritten(&built, PLACEHOLDER, &loader)), real))
+        Some((self.file(&format!("app/musl{}", run_path.unwrap_or("")), &overwritten(&built, PLACEHOLDER, &loader)), real))
     }
 
     /// The child as a static PIE, which names no loader.
