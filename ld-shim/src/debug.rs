@@ -4,6 +4,7 @@
 
 use crate::arch::{self, MACHINE};
 use crate::sys::{self, Protection};
+use core::arch::naked_asm;
 use core::slice;
 use ld_shim::bytes::{after, u32_at};
 use ld_shim::dynamic::first;
@@ -18,11 +19,23 @@ const SYMBOL: usize = if matches!(MACHINE.class, Class::Elf64) { 24 } else { 16 
 /// Where `st_value` is.
 const VALUE: usize = if matches!(MACHINE.class, Class::Elf64) { 8 } else { 4 };
 
+/// Where a debugger waits, by this very name; whoever calls it, nothing happens.
+///
+/// # Safety
+/// None is needed.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn _dl_debug_state() {
+    naked_asm!("ret")
+}
+
 /// Makes a debugger that waits in the shim hear of the libraries of the loader at `bias`.
 pub(crate) fn attend(bias: usize, plan: &Plan<'_>, page: usize) {
     // A breakpoint is another instruction in the place of the one that was compiled.
-    if arch::is_debugged() {
-        redirect(bias, plan, page);
+    // SAFETY: the function's only instruction.
+    let (state, there) = unsafe { (arch::debug_state(), arch::debug_state().cast::<[u8; arch::RET.len()]>().read_volatile()) };
+    if there != arch::RET {
+        redirect(bias, plan, page, state as usize);
     }
 }
 
@@ -45,7 +58,7 @@ impl Mapped {
 
 #[cold]
 #[inline(never)]
-fn redirect(bias: usize, plan: &Plan<'_>, page: usize) -> Option<()> {
+fn redirect(bias: usize, plan: &Plan<'_>, page: usize, state: usize) -> Option<()> {
     let loader = Mapped { base: bias.wrapping_add(plan.first), first: plan.first, span: plan.span };
     let dynamic = of_kind(plan.headers(), MACHINE.class, PT_DYNAMIC)?;
     let section = loader.at(dynamic.address)?.get(..dynamic.file_size)?;
@@ -59,8 +72,8 @@ fn redirect(bias: usize, plan: &Plan<'_>, page: usize) -> Option<()> {
         name.is_some_and(|name| after(name, b"_dl_debug_state\0").is_some())
     };
     let function = loader.at(MACHINE.class.word_at(table.chunks_exact(SYMBOL).find(named)?, VALUE)?)?;
-    let jump = arch::jump_to_debug_state(function)?;
     let start = function.as_ptr() as usize;
+    let jump = arch::jump_over(function, start, state)?;
     // SAFETY: code of the loader, which does not run yet; it is never written to and executed at once. A function
     // of sixteen bytes and less lies in one page.
     unsafe {

@@ -12,6 +12,7 @@ pub mod bytes;
 pub mod dynamic;
 pub mod elf;
 pub mod image;
+pub mod jump;
 pub mod key;
 pub mod line;
 pub mod load;

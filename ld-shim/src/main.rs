@@ -108,7 +108,7 @@ pub(crate) extern "C" fn enter(top: *mut usize) -> ! {
         stack.set_auxiliary(aux::PHDR, bias.wrapping_add(plan.table.0));
         stack.set_auxiliary(aux::PHNUM, usize::from(plan.table.1));
     }
-    // SAFETY: the loader lies at `base`, and the stack is the kernel's.
+    // SAFETY: the loader lies where its entry says, and the stack is the kernel's.
     unsafe { arch::jump(entry, stack.top()) }
 }
 

@@ -115,7 +115,7 @@ impl<'m> Program<'m> {
     /// The section has `length` bytes at `start`, the indices lie in it, and nobody holds a reference to it.
     pub(crate) unsafe fn set_dynamic(&self, start: usize, length: usize, page: usize, entries: [(usize, usize, usize); 2]) -> bool {
         let (from, to) = (start & !(page - 1), (start + length + page - 1) & !(page - 1));
-        let flags = loaded_at(self.table, MACHINE.class, start.wrapping_sub(self.bias)).unwrap_or_default().flags;
+        let flags = self.load(start.wrapping_sub(self.bias)).unwrap_or_default().flags;
         // SAFETY: pages of the program's own, which nobody executes now: a dynamic section is data.
         if flags & PF_W == 0 && !unsafe { sys::protect(from, to - from, Protection::WRITE) } {
             return false;

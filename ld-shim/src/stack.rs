@@ -5,18 +5,20 @@
 use crate::memory;
 use core::slice;
 
-/// The auxiliary vector's names that matter here (getauxval(3)).
+/// The auxiliary vector's names that matter here (getauxval(3)), as wide as its words.
 pub(crate) mod aux {
-    pub(crate) const NULL: usize = 0;
-    pub(crate) const IGNORE: usize = 1;
-    pub(crate) const PHDR: usize = 3;
-    pub(crate) const PHNUM: usize = 5;
-    pub(crate) const PAGESZ: usize = 6;
-    pub(crate) const BASE: usize = 7;
-    pub(crate) const ENTRY: usize = 9;
-    pub(crate) const EUID: usize = 12;
-    pub(crate) const SECURE: usize = 23;
-    pub(crate) const EXECFN: usize = 31;
+    use linux_raw_sys::auxvec;
+
+    pub(crate) const NULL: usize = auxvec::AT_NULL as usize;
+    pub(crate) const IGNORE: usize = auxvec::AT_IGNORE as usize;
+    pub(crate) const PHDR: usize = auxvec::AT_PHDR as usize;
+    pub(crate) const PHNUM: usize = auxvec::AT_PHNUM as usize;
+    pub(crate) const PAGESZ: usize = auxvec::AT_PAGESZ as usize;
+    pub(crate) const BASE: usize = auxvec::AT_BASE as usize;
+    pub(crate) const ENTRY: usize = auxvec::AT_ENTRY as usize;
+    pub(crate) const EUID: usize = auxvec::AT_EUID as usize;
+    pub(crate) const SECURE: usize = auxvec::AT_SECURE as usize;
+    pub(crate) const EXECFN: usize = auxvec::AT_EXECFN as usize;
 }
 
 /// The words from the stack pointer upwards.

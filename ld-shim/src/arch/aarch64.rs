@@ -2,6 +2,7 @@
 
 use core::arch::naked_asm;
 use ld_shim::elf::{Class, EM_AARCH64, Machine};
+use ld_shim::jump;
 
 /// Whom this shim's loaders load.
 pub(crate) const MACHINE: Machine = Machine { class: Class::Elf64, number: EM_AARCH64 };
@@ -67,48 +68,31 @@ pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn map(at: usize, length: usize, protection: usize, how: usize, file: usize, offset: usize) -> isize {
     naked_asm!(
-        "mov x8, #222", // __NR_mmap; everything else is where it should be
+        "mov x8, #{number}", // everything else is where it should be
         "svc #0",
         "ret",
+        number = const linux_raw_sys::general::__NR_mmap,
     )
 }
 
-/// Where a debugger waits, by this very name; whoever calls it, nothing happens.
-///
-/// # Safety
-/// None is needed.
-#[unsafe(no_mangle)]
-#[unsafe(naked)]
-unsafe extern "C" fn _dl_debug_state() {
-    naked_asm!("ret")
-}
-
-/// Where that function lies: by arithmetic, since a table of addresses would have to be relocated.
+/// Where the function lies at which a debugger waits: by arithmetic, since a table of addresses would have to be relocated.
 ///
 /// # Safety
 /// None is needed.
 #[unsafe(naked)]
-unsafe extern "C" fn debug_state() -> *const u8 {
+pub(crate) unsafe extern "C" fn debug_state() -> *const u8 {
     naked_asm!(
         "adrp x0, {debug_state}",
         "add x0, x0, :lo12:{debug_state}",
         "ret",
-        debug_state = sym _dl_debug_state,
+        debug_state = sym crate::debug::_dl_debug_state,
     )
 }
 
-/// Whether a debugger waits there: its breakpoint is another instruction.
-pub(crate) fn is_debugged() -> bool {
-    const RET: u32 = 0xd65f_03c0;
-    // SAFETY: the function's only instruction.
-    unsafe { debug_state().cast::<u32>().read_volatile() != RET }
-}
+/// The instruction that is there unless a debugger has put a breakpoint over it.
+pub(crate) const RET: [u8; 4] = jump::RET_AARCH64.to_le_bytes();
 
-/// The instruction that goes over a function like ours in the loader: `b`. `None` if that is too far away.
-pub(crate) fn jump_to_debug_state(function: &[u8]) -> Option<[u8; 4]> {
-    // SAFETY: it only says where something is.
-    let distance = (unsafe { debug_state() } as usize).wrapping_sub(function.as_ptr() as usize) as isize;
-    // 26 bits of words.
-    let reachable = (-(1 << 27)..1 << 27).contains(&distance);
-    reachable.then(|| (0x1400_0000 | (distance >> 2) as u32 & 0x03ff_ffff).to_le_bytes())
+/// What makes a function of the loader jump there.
+pub(crate) fn jump_over(_: &[u8], at: usize, target: usize) -> Option<[u8; 4]> {
+    jump::aarch64(at, target)
 }

@@ -9,7 +9,7 @@ mod this;
 pub(crate) use this::{MACHINE, call, jump, map};
 // On RISC-V a debugger does without: glibc's function there has two bytes, and no jump is as short.
 #[cfg(not(target_arch = "riscv64"))]
-pub(crate) use this::{is_debugged, jump_to_debug_state};
+pub(crate) use this::{RET, debug_state, jump_over};
 
 /// Bytes that stay free below the kernel's stack contents, into which they may be moved.
 pub(crate) const ROOM: usize = 128;

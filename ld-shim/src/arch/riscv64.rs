@@ -66,8 +66,9 @@ pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn map(at: usize, length: usize, protection: usize, how: usize, file: usize, offset: usize) -> isize {
     naked_asm!(
-        "li a7, 222", // __NR_mmap; everything else is where it should be
+        "li a7, {number}", // everything else is where it should be
         "ecall",
         "ret",
+        number = const linux_raw_sys::general::__NR_mmap,
     )
 }

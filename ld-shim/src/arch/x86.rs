@@ -2,6 +2,7 @@
 
 use core::arch::naked_asm;
 use ld_shim::elf::{Class, EM_386, Machine};
+use ld_shim::jump;
 
 /// Whom this shim's loaders load.
 pub(crate) const MACHINE: Machine = Machine { class: Class::Elf32, number: EM_386 };
@@ -78,7 +79,7 @@ pub(crate) unsafe extern "C" fn map(at: usize, length: usize, protection: usize,
         "push ebx",
         "push esi",
         "push edi",
-        "mov eax, 192",        // __NR_mmap2
+        "mov eax, {number}",
         "mov ebx, [esp + 20]", // behind four registers and the return address
         "mov ecx, [esp + 24]",
         "mov edx, [esp + 28]",
@@ -91,52 +92,27 @@ pub(crate) unsafe extern "C" fn map(at: usize, length: usize, protection: usize,
         "pop ebx",
         "pop ebp",
         "ret",
+        number = const linux_raw_sys::general::__NR_mmap2,
     )
 }
 
-/// Where a debugger waits, by this very name; whoever calls it, nothing happens.
-///
-/// # Safety
-/// None is needed.
-#[unsafe(no_mangle)]
-#[unsafe(naked)]
-unsafe extern "C" fn _dl_debug_state() {
-    naked_asm!("ret")
-}
-
-/// Where that function lies: by arithmetic, since a table of addresses would have to be relocated.
+/// Where the function lies at which a debugger waits: by arithmetic, since a table of addresses would have to be relocated.
 ///
 /// # Safety
 /// None is needed.
 #[unsafe(naked)]
-unsafe extern "C" fn debug_state() -> *const u8 {
+pub(crate) unsafe extern "C" fn debug_state() -> *const u8 {
     naked_asm!(
         "call 2f",
         "2: popl %eax",       // where this instruction is
         "addl $({debug_state} - 2b), %eax",
         "ret",
-        debug_state = sym _dl_debug_state,
+        debug_state = sym crate::debug::_dl_debug_state,
         options(att_syntax),  // the other syntax has no difference of two symbols
     )
 }
 
-/// Whether a debugger waits there: its breakpoint is another byte.
-pub(crate) fn is_debugged() -> bool {
-    const RET: u8 = 0xc3;
-    // SAFETY: the function's only byte.
-    unsafe { debug_state().read_volatile() != RET }
-}
-
-/// The instruction that goes over a function like ours in the loader. `None` if that has no room for it.
-pub(crate) fn jump_to_debug_state(function: &[u8]) -> Option<[u8; 5]> {
-    // `ret` and padding (no instruction begins like that in the next function), or `endbr` and `ret`.
-    let (ret, next) = (*function.first()? == 0xc3, *function.get(1)?);
-    let endbr = function.get(..3) == Some(&[0xf3, 0x0f, 0x1e]) && function.get(4) == Some(&0xc3);
-    if !(endbr || ret && matches!(next, 0x66 | 0x0f | 0x8d | 0x90 | 0xcc)) {
-        return None;
-    }
-    // SAFETY: it only says where something is.
-    let distance = (unsafe { debug_state() } as usize).wrapping_sub(function.as_ptr() as usize + 5) as isize;
-    let [a, b, c, d] = i32::try_from(distance).ok()?.to_le_bytes();
-    Some([0xe9, a, b, c, d])
-}
+/// The instruction that is there unless a debugger has put a breakpoint over it.
+pub(crate) const RET: [u8; 1] = [jump::RET_X86];
+/// What makes a function of the loader jump there.
+pub(crate) use jump::x86 as jump_over;

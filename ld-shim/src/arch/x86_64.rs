@@ -2,6 +2,7 @@
 
 use core::arch::naked_asm;
 use ld_shim::elf::{Class, EM_X86_64, Machine};
+use ld_shim::jump;
 
 /// Whom this shim's loaders load.
 pub(crate) const MACHINE: Machine = Machine { class: Class::Elf64, number: EM_X86_64 };
@@ -64,52 +65,27 @@ pub(crate) unsafe extern "C" fn call(number: usize, a: usize, b: usize, c: usize
 pub(crate) unsafe extern "C" fn map(at: usize, length: usize, protection: usize, how: usize, file: usize, offset: usize) -> isize {
     naked_asm!(
         "mov r10, rcx", // the kernel keeps rcx for itself
-        "mov eax, 9",   // __NR_mmap; everything else is where it should be
+        "mov eax, {number}", // everything else is where it should be
         "syscall",
         "ret",
+        number = const linux_raw_sys::general::__NR_mmap,
     )
 }
 
-/// Where a debugger waits, by this very name; whoever calls it, nothing happens.
-///
-/// # Safety
-/// None is needed.
-#[unsafe(no_mangle)]
-#[unsafe(naked)]
-unsafe extern "C" fn _dl_debug_state() {
-    naked_asm!("ret")
-}
-
-/// Where that function lies: by arithmetic, since a table of addresses would have to be relocated.
+/// Where the function lies at which a debugger waits: by arithmetic, since a table of addresses would have to be relocated.
 ///
 /// # Safety
 /// None is needed.
 #[unsafe(naked)]
-unsafe extern "C" fn debug_state() -> *const u8 {
+pub(crate) unsafe extern "C" fn debug_state() -> *const u8 {
     naked_asm!(
         "lea rax, [rip + {debug_state}]",
         "ret",
-        debug_state = sym _dl_debug_state,
+        debug_state = sym crate::debug::_dl_debug_state,
     )
 }
 
-/// Whether a debugger waits there: its breakpoint is another byte.
-pub(crate) fn is_debugged() -> bool {
-    const RET: u8 = 0xc3;
-    // SAFETY: the function's only byte.
-    unsafe { debug_state().read_volatile() != RET }
-}
-
-/// The instruction that goes over a function like ours in the loader. `None` if that has no room for it.
-pub(crate) fn jump_to_debug_state(function: &[u8]) -> Option<[u8; 5]> {
-    // `ret` and padding (no instruction begins like that in the next function), or `endbr` and `ret`.
-    let (ret, next) = (*function.first()? == 0xc3, *function.get(1)?);
-    let endbr = function.get(..3) == Some(&[0xf3, 0x0f, 0x1e]) && function.get(4) == Some(&0xc3);
-    if !(endbr || ret && matches!(next, 0x66 | 0x0f | 0x90 | 0xcc)) {
-        return None;
-    }
-    // SAFETY: it only says where something is.
-    let distance = (unsafe { debug_state() } as usize).wrapping_sub(function.as_ptr() as usize + 5) as isize;
-    let [a, b, c, d] = i32::try_from(distance).ok()?.to_le_bytes();
-    Some([0xe9, a, b, c, d])
-}
+/// The instruction that is there unless a debugger has put a breakpoint over it.
+pub(crate) const RET: [u8; 1] = [jump::RET_X86];
+/// What makes a function of the loader jump there.
+pub(crate) use jump::x86 as jump_over;
