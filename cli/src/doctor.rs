@@ -128,7 +128,7 @@ fn shims(walk: &mut Walk) -> Result<(), End> {
     let Some(host) = Arch::host() else {
         return walk.wrong("machine", "this machine's architecture is not known", "use another machine");
     };
-    for arch in ["x86_64", "i686", "aarch64", "riscv64"].into_iter().filter_map(Arch::from_short).filter(|arch| arch.runs_on(host)) {
+    for arch in Arch::known().filter(|arch| arch.runs_on(host)) {
         for path in [arch.glibc_loader().map(str::to_owned), arch.musl_loader()].into_iter().flatten() {
             match install::look(Path::new(&path), arch) {
                 There::Loader => walk.ok("interpreter", format!("{path} is a real loader")),

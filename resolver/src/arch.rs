@@ -106,6 +106,11 @@ impl Arch {
         Arch::from_short(if cfg!(target_arch = "x86") { "i686" } else { std::env::consts::ARCH })
     }
 
+    /// Every architecture with a row.
+    pub fn known() -> impl Iterator<Item = Arch> {
+        TABLE.iter().map(|names| names.arch)
+    }
+
     /// Finds an architecture by its short name (`x86_64`, `i686`, `aarch64`, `riscv64`).
     pub fn from_short(short: &str) -> Option<Arch> {
         TABLE.iter().find(|n| n.short == short).map(|n| n.arch)

@@ -32,6 +32,16 @@ pub enum Finds {
     Directories(Vec<PathBuf>),
 }
 
+impl Finds {
+    /// Every file or directory that it names.
+    pub(super) fn paths(&self) -> Vec<&Path> {
+        match self {
+            Finds::Answers(answers) => answers.values().map(PathBuf::as_path).collect(),
+            Finds::Directories(directories) => directories.iter().map(PathBuf::as_path).collect(),
+        }
+    }
+}
+
 /// Everything that an image is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
@@ -235,10 +245,7 @@ impl Image {
     /// Whether the image that lies at `path` would be made the same of today's files.
     pub fn fresh(&self, path: &Path, base: &Base) -> Fresh {
         let stale = |text: String| Fresh::No(text);
-        let named: Vec<&Path> = match &self.content.finds {
-            Finds::Answers(answers) => answers.values().map(PathBuf::as_path).collect(),
-            Finds::Directories(directories) => directories.iter().map(PathBuf::as_path).collect(),
-        };
+        let named = self.content.finds.paths();
         let lost = named.iter().filter(|path| !path.exists()).count();
         if let Some(first) = named.iter().find(|path| !path.exists()) {
             let more = if lost > 1 { format!(" (and {} more)", lost - 1) } else { String::new() };

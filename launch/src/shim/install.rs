@@ -17,9 +17,6 @@ use store::installed;
 /// What is added to the name of what was there before; [`resolver::machine::SAVED`].
 pub use resolver::machine::SAVED;
 
-/// Whose usual paths are looked at.
-const ARCHITECTURES: [&str; 4] = ["x86_64", "i686", "aarch64", "riscv64"];
-
 /// What lies at an interpreter's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum There {
@@ -184,7 +181,7 @@ pub fn sites(base: &Base) -> Vec<Site> {
         Some(Site { arch: Arch::from_short(arch)?, at: PathBuf::from(at).is_absolute().then(|| PathBuf::from(at))? })
     };
     let mut sites: Vec<Site> = text.lines().filter_map(site).collect();
-    for arch in ARCHITECTURES.into_iter().filter_map(Arch::from_short) {
+    for arch in Arch::known() {
         for at in [arch.glibc_loader().map(str::to_owned), arch.musl_loader()].into_iter().flatten() {
             sites.extend(site_at(Path::new(&at), base).filter(|site| site.arch == arch && !sites.contains(site)));
         }

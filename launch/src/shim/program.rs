@@ -168,12 +168,8 @@ impl Planned {
 
     /// The first of the files it names that ordinary users cannot read, so that only root could start the program.
     pub fn closed_to_others(&self) -> Option<PathBuf> {
-        let named: Vec<&Path> = match &self.finds {
-            Finds::Answers(answers) => answers.values().map(PathBuf::as_path).collect(),
-            Finds::Directories(directories) => directories.iter().map(PathBuf::as_path).collect(),
-        };
         let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
-        for path in named.into_iter().chain(self.links.iter().map(|(_, target)| target.as_path())) {
+        for path in self.finds.paths().into_iter().chain(self.links.iter().map(|(_, target)| target.as_path())) {
             for at in path.ancestors() {
                 if !seen.insert(at.to_owned()) {
                     break;
