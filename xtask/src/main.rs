@@ -8,6 +8,7 @@ mod bench;
 mod corpus;
 mod demo;
 mod dist;
+mod elf;
 mod fixtures;
 mod fuzz;
 mod gate;

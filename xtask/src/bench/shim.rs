@@ -63,7 +63,7 @@ pub(super) fn run(bench: &Bench) -> Result<Vec<Target>> {
         base: short("x")?,
         work: short("y")?,
         links: short("z")?,
-        loader: crate::shim::loader()?,
+        loader: crate::elf::native()?.1,
         libc: ("libc.so.6".to_owned(), libc()?),
         peer,
     };

@@ -1,7 +1,7 @@
 //! The two edits that every file gets: first a long interpreter and search path, then another search
 //! path, one more needed library and, for a library, another soname. Says whether they took effect.
 
-use super::elf::View;
+use crate::elf::View;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 

@@ -99,7 +99,7 @@ fn build(machine: &Machine, kind: Kind, name: &str, work: &Path) -> Result<Subje
     let path = ["-Wl,-rpath,$ORIGIN/../lib", "-Wl,--enable-new-dtags"];
     process::output(gcc().arg("-O1").args(shape).args(path).arg("-o").arg(&program).arg(source("foreign.c")).arg(&library))?;
 
-    let view = super::elf::view(&program)?.context("the compiler wrote no program")?;
+    let view = crate::elf::view(&program)?.context("the compiler wrote no program")?;
     let root = PathBuf::from("/usr").join(machine.triple);
     let loader = view.interpreter.as_deref().map(|path| root.join(path.trim_start_matches('/'))).context("no interpreter")?;
     let emulator = process::find(machine.emulator).with_context(|| format!("find {}", machine.emulator))?;

@@ -3,7 +3,6 @@
 //! they share no code with the patcher that they judge.
 
 mod edits;
-mod elf;
 mod foreign;
 mod matrix;
 mod payload;
@@ -30,7 +29,7 @@ use trial::Verdict;
 
 pub(crate) use foreign::run as foreign;
 pub(crate) use property::run as property;
-pub(crate) use system::run as system;
+pub(crate) use system::{run as system, spread};
 
 /// `patch-corpus`.
 pub(crate) fn corpus(arguments: &[String]) -> Result<()> {

@@ -1,13 +1,13 @@
 //! `cargo xtask patch-property`: programs and libraries linked with flags drawn at random, edited one to five
 //! times at random; after each edit they must say it and do what they did. A seed names a case for good.
 
-use super::elf::{self, View};
 use super::random::Random;
 use super::stage::{self, Stage, Subject};
 use super::structure::{self, Complaints};
 use super::tool::{Answer, Tool};
 use super::trial::{Verdict, Word};
 use super::{edits, matrix, opener, parallel, report};
+use crate::elf::{self, View};
 use crate::process::{self, End, Ended};
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;

@@ -3,11 +3,11 @@
 //! only files with this system's own glibc loader are executed, and that loader is told to trace.
 
 use super::edits::{Edits, Step, long_interpreter};
-use super::elf::{self, View};
 use super::stage;
 use super::tool::{Answer, Tool};
 use super::trial::{Growth, Verdict, Word};
 use super::{opener, parallel, report};
+use crate::elf::{self, View};
 use crate::gate;
 use crate::process::{self, Ended};
 use anyhow::{Context, Result};
@@ -31,9 +31,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     crate::only(arguments, &["--json"], &["--limit", "--tool"])?;
     let limit = crate::option(arguments, "--limit")?.map(|n| n.parse::<usize>().with_context(|| format!("--limit {n}"))).transpose()?;
-    let own = std::env::current_exe().context("find xtask")?;
-    let own = elf::view(&own)?.context("xtask is no ELF file")?;
-    let loader = own.interpreter.as_deref().map(fs::canonicalize).context("xtask has no loader")?.context("find this system's loader")?;
+    let (own, loader) = elf::native()?;
     let (all, left_out) = files(own.world);
     let chosen = spread(&all, limit.unwrap_or(all.len()));
     let tool = Tool::chosen(crate::option(arguments, "--tool")?)?;
@@ -95,7 +93,7 @@ fn files(world: (u8, u8, u64)) -> (Vec<(PathBuf, View)>, String) {
 }
 
 /// At most `limit` of them, evenly from all directories.
-fn spread<T: Clone>(all: &[T], limit: usize) -> Vec<T> {
+pub(crate) fn spread<T: Clone>(all: &[T], limit: usize) -> Vec<T> {
     let count = limit.min(all.len());
     (0..count).filter_map(|at| all.get(at * all.len() / count).cloned()).collect()
 }

@@ -2,10 +2,10 @@
 //! `--output`; after each step it must do what it did before, as its edits say, and be as tidy as it was.
 
 use super::edits::{Edits, Step, long_interpreter};
-use super::elf::{self, View};
 use super::stage::{self, Stage, Subject};
 use super::structure::{self, Complaints};
 use super::tool::{Answer, Tool};
+use crate::elf::{self, View};
 use crate::process::{self, Ended};
 use anyhow::{Context, Result};
 use serde::Serialize;

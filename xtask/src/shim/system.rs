@@ -5,7 +5,8 @@
 
 use super::agree::{Agreement, agreement};
 use super::apart::{self, apart, bind};
-use super::headers::{EM_X86_64, ET_DYN, ET_EXEC, Headers};
+use crate::elf::{self, View};
+use crate::patch::spread;
 use crate::process::{self, Ended};
 use crate::{dist, gate};
 use anyhow::{Context, Result, bail};
@@ -47,10 +48,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if let Err(error) = apart::possible() {
         return gate::skip(&format!("this machine's programs under the shim: {error:#}"));
     }
-    let loader = super::loader()?;
-    let all = programs(Path::new(DIRECTORY), &loader)?;
-    let count = limit.unwrap_or(all.len()).min(all.len());
-    let programs = (0..count).filter_map(|at| all.get(at * all.len() / count).cloned()).collect();
+    let (own, loader) = elf::native()?;
+    let all = programs(Path::new(DIRECTORY), &own, &loader)?;
+    let programs = spread(&all, limit.unwrap_or(all.len()));
+    let count = programs.len();
     println!("shim-system: {count} of the {} dynamic programs of {DIRECTORY} that start with {}", all.len(), loader.display());
     let inside = Inside { xeno: dist::tried()?.join("xeno"), loader, programs };
     let inside = serde_json::to_string(&inside).context("describe the work")?;
@@ -68,8 +69,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     })
 }
 
-/// Programs of a directory that the kernel starts with this loader, each file once, sorted by path.
-fn programs(directory: &Path, loader: &Path) -> Result<Vec<PathBuf>> {
+/// Programs of a directory, of our own kind, that the kernel starts with this loader, each file once, sorted by path.
+fn programs(directory: &Path, own: &View, loader: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("read {}", directory.display()))? {
         paths.push(entry?.path());
@@ -78,20 +79,11 @@ fn programs(directory: &Path, loader: &Path) -> Result<Vec<PathBuf>> {
     let mut seen = BTreeSet::new();
     let mut starts = |path: &PathBuf| {
         let data = fs::metadata(path).ok().filter(|data| data.is_file() && data.mode() & 0o111 != 0)?;
-        let (headers, bytes) = beginning(path)?;
-        let kind = headers.wide && headers.machine == EM_X86_64 && [ET_EXEC, ET_DYN].contains(&headers.kind);
-        let interpreter = headers.interpreter(&bytes).ok()??;
-        (kind && fs::canonicalize(interpreter).ok()? == loader && seen.insert((data.dev(), data.ino()))).then_some(())
+        let view = elf::view(path).ok()?.filter(|view| view.world == own.world)?;
+        (fs::canonicalize(view.interpreter?).ok()? == loader && seen.insert((data.dev(), data.ino()))).then_some(())
     };
     paths.retain(|path| starts(path).is_some());
     Ok(paths)
-}
-
-/// The headers, and the bytes that hold them and the interpreter's path.
-fn beginning(path: &Path) -> Option<(Headers, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(64 << 10).read_to_end(&mut bytes).ok()?;
-    Some((Headers::parse(&bytes).ok()??, bytes))
 }
 
 /// `shim-system-inside`: what [`run`] starts in the namespaces, with its description on standard input.
@@ -264,6 +256,7 @@ mod tests {
         // Where there is no such loader, no program of it is found.
         let loader = fs::canonicalize("/lib64/ld-linux-x86-64.so.2").unwrap_or_default();
         let expected = if loader.is_file() { vec![program] } else { Vec::new() };
-        assert_eq!(programs(directory.path(), &loader).unwrap(), expected);
+        let own = elf::view(&crate::root().join("fixtures/bin/hello-x86_64-glibc-pie")).unwrap().unwrap();
+        assert_eq!(programs(directory.path(), &own, &loader).unwrap(), expected);
     }
 }

@@ -1,10 +1,10 @@
 //! What a loader reads of an ELF file: interpreter, needed names, soname and search path, found through
-//! program headers alone. Written apart from the patcher, because it judges the patcher. Changes nothing.
+//! program headers alone. Written apart from the crates, because it judges them. Changes nothing.
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Types of segments and tags of the dynamic section (gABI, chapters "Program Header" and "Dynamic Section").
 const PT_LOAD: u64 = 1;
@@ -20,34 +20,34 @@ const DT_RUNPATH: u64 = 29;
 const LONGEST: u64 = 1 << 20;
 
 /// `e_type` of an executable at a fixed address and of a shared object (or PIE).
-pub(super) const ET_EXEC: u64 = 2;
-pub(super) const ET_DYN: u64 = 3;
+pub(crate) const ET_EXEC: u64 = 2;
+pub(crate) const ET_DYN: u64 = 3;
 
 /// A file as its loader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct View {
+pub(crate) struct View {
     /// `EI_CLASS` and `EI_DATA`, then `e_machine`: who can run it.
-    pub(super) world: (u8, u8, u64),
+    pub(crate) world: (u8, u8, u64),
     /// `e_type`.
-    pub(super) kind: u64,
-    pub(super) interpreter: Option<String>,
+    pub(crate) kind: u64,
+    pub(crate) interpreter: Option<String>,
     /// There is a PT_DYNAMIC.
-    pub(super) dynamic: bool,
-    pub(super) needed: Vec<String>,
-    pub(super) soname: Option<String>,
-    pub(super) rpath: Option<String>,
-    pub(super) runpath: Option<String>,
+    pub(crate) dynamic: bool,
+    pub(crate) needed: Vec<String>,
+    pub(crate) soname: Option<String>,
+    pub(crate) rpath: Option<String>,
+    pub(crate) runpath: Option<String>,
 }
 
 impl View {
     /// The search path that glibc uses: DT_RPATH counts only without DT_RUNPATH (ld.so(8)).
-    pub(super) fn search(&self) -> Option<&str> {
+    pub(crate) fn search(&self) -> Option<&str> {
         self.runpath.as_deref().or(self.rpath.as_deref())
     }
 }
 
 /// Reads a file; `None` if it is no executable or shared object.
-pub(super) fn view(path: &Path) -> Result<Option<View>> {
+pub(crate) fn view(path: &Path) -> Result<Option<View>> {
     let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let mut start = [0; 20];
     if file.read_exact_at(&mut start, 0).is_err() || !start.starts_with(b"\x7fELF") {
@@ -62,6 +62,14 @@ pub(super) fn view(path: &Path) -> Result<Option<View>> {
     let world = (class, data, image.number(&start, 18, 2)?);
     let view = image.read(View { world, kind, ..View::default() });
     view.map(Some).with_context(|| format!("read {} as its loader does", path.display()))
+}
+
+/// This machine's own kind of programs, and its loader: xtask's.
+pub(crate) fn native() -> Result<(View, PathBuf)> {
+    let own = view(&std::env::current_exe().context("find xtask")?)?.context("xtask is no ELF file")?;
+    let loader =
+        own.interpreter.as_deref().map(std::fs::canonicalize).context("xtask has no loader")?.context("find this system's loader")?;
+    Ok((own, loader))
 }
 
 struct Image {
