@@ -6,13 +6,13 @@ mod shim_place;
 mod support;
 
 use serde_json::{Value, json};
-use shim_place::{Place, both_streams, has_shim};
+use shim_place::{Place, has_shim};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{Scene, USER, exits, is_root, succeeds};
+use support::{Scene, USER, both_streams, exits, is_root, succeeds};
 use xeno_tests::source::text;
 use xeno_tests::{peer, repository, skip, xeno};
 

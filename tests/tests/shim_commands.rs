@@ -6,12 +6,12 @@ mod shim_place;
 mod support;
 
 use serde_json::Value;
-use shim_place::{both_streams, everyone_installed, installed, json, trust_only_root};
+use shim_place::{everyone_installed, installed, json, trust_only_root};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use support::{Rung, Scene, USER, everywhere, exits, is_root, refuses, settle, succeeds};
+use support::{Rung, Scene, USER, both_streams, everywhere, exits, is_root, refuses, settle, succeeds};
 use xeno_tests::skip;
 
 const HELLO: &str = "hello tls=42 ctor=1 libm=5 unwind=1 ";

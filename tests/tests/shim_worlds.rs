@@ -10,13 +10,13 @@ use ld_shim::image::EVERYBODY;
 use resolver::arch::Arch;
 use resolver::machine;
 use resolver::needs::Libc;
-use shim_place::{Place, both_streams, everyone_installed, has_shim, installed, json};
+use shim_place::{Place, everyone_installed, has_shim, installed, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Scene, exits, succeeds};
+use support::{Scene, both_streams, exits, succeeds};
 use xeno_tests::{fixture, network, peer, skip};
 
 fn text(path: &Path) -> &str {

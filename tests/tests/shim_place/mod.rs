@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use xeno_tests::skip;
 
 /// A base directory directly below `/tmp`, so that its images' paths fit, and the shim in it.
@@ -100,9 +100,4 @@ pub fn trust_only_root(law: impl Fn(&Scene, &Place)) {
 #[track_caller]
 pub fn json(command: &mut Command) -> Value {
     serde_json::from_str(&succeeds(command)).unwrap()
-}
-
-/// What a command said, for a failed test.
-pub fn both_streams(output: &Output) -> String {
-    format!("{}\nstdout: {}\nstderr: {}", output.status, output.stdout.escape_ascii(), String::from_utf8_lossy(&output.stderr))
 }

@@ -237,7 +237,7 @@ pub fn succeeds(command: &mut Command) -> String {
 #[track_caller]
 pub fn exits(command: &mut Command, status: i32) -> String {
     let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(status), "{command:?}\n{}", both(&output));
+    assert_eq!(output.status.code(), Some(status), "{command:?}\n{}", both_streams(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -252,7 +252,7 @@ pub fn refuses(command: &mut Command, status: i32) -> String {
 /// As [`refuses`], of a command that has ended.
 #[track_caller]
 pub fn refused(what: &str, output: &Output, status: i32) -> String {
-    assert_eq!(output.status.code(), Some(status), "{what}\n{}", both(output));
+    assert_eq!(output.status.code(), Some(status), "{what}\n{}", both_streams(output));
     assert_eq!(output.stdout.escape_ascii().to_string(), "", "{what}");
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert!(stderr.ends_with('\n'), "{what}\n{stderr}");
@@ -270,6 +270,7 @@ pub fn refused(what: &str, output: &Output, status: i32) -> String {
     line.to_owned()
 }
 
-fn both(output: &Output) -> String {
+/// What a command said, for a failed test.
+pub fn both_streams(output: &Output) -> String {
     format!("{}\nstdout: {}\nstderr: {}", output.status, output.stdout.escape_ascii(), String::from_utf8_lossy(&output.stderr))
 }
