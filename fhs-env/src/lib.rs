@@ -39,12 +39,14 @@ mod host;
 mod op;
 mod refusal;
 mod root;
+mod sandbox;
 #[allow(unsafe_code, reason = "the one door to the kernel: fork(2) has no safe form")]
 mod sys;
 
 pub use enter::{EnterError, State, StepError, probe};
 pub use error::PlanError;
 pub use host::{Caller, EntryKind, HostEntry, HostRoot, WorkingDirectory, mounted_noexec};
-pub use op::{Op, Plan};
+pub use op::{Access, Content, Op, Plan, Source, Upper};
 pub use refusal::{Cause, Refusal, losses};
 pub use root::PrivateRoot;
+pub use sandbox::{Capability, Descriptors, Join, Namespaces, Program, Sandbox, Want, WorkingIn};

@@ -130,6 +130,20 @@ fn step(op: &Op, anchor: &mut Option<Anchor>) -> Result<(), Why> {
         }
         Op::ChangeRoot => chroot(".")?,
         Op::BindReadOnly { copy, over } => bind_read_only(copy, over)?,
+        // A private root of `run` has none of these yet.
+        Op::Bind { .. }
+        | Op::Tmpfs { .. }
+        | Op::Proc(_)
+        | Op::MinimalDev(_)
+        | Op::MessageQueues(_)
+        | Op::Overlay { .. }
+        | Op::MakeDirectory { .. }
+        | Op::MakeFile { .. }
+        | Op::BindContent { .. }
+        | Op::Link { .. }
+        | Op::Mode { .. }
+        | Op::ReadOnly(_)
+        | Op::PivotRoot => return Err(Why::Errno(Errno::ENOSYS)),
         Op::WorkingDirectory { path, identity: wanted } => {
             chdir(path.as_path())?;
             if wanted.is_some_and(|wanted| identity(Path::new(".")) != Ok(wanted)) {
