@@ -9,6 +9,7 @@
 )]
 
 pub mod error;
+pub mod fhs;
 pub mod ladder;
 pub mod materials;
 pub mod memory;
