@@ -126,8 +126,13 @@ pub enum Op {
         /// The most bytes it may hold; `None` is the kernel's default, half of the memory.
         size: Option<u64>,
     },
-    /// Mounts the proc file system of the process's own pid namespace, its dangerous parts read-only.
-    Proc(PathBuf),
+    /// The proc file system; what in it concerns the whole machine is read-only.
+    Proc {
+        /// Where.
+        path: PathBuf,
+        /// Mounts that of the process's own, new pid namespace; else the host's is bound.
+        own: bool,
+    },
     /// A minimal `/dev`: the harmless device nodes of the host, a pts instance of its own, shm.
     MinimalDev(PathBuf),
     /// Mounts the POSIX message queues of the process's IPC namespace (`mq_overview(7)`).
@@ -260,7 +265,8 @@ impl fmt::Display for Op {
             }
             Op::Tmpfs { path, mode, size: None } => write!(f, "tmpfs {} (mode {mode:04o})", shown(path)),
             Op::Tmpfs { path, mode, size: Some(size) } => write!(f, "tmpfs {} (mode {mode:04o}, {size} bytes)", shown(path)),
-            Op::Proc(path) => write!(f, "proc {}", shown(path)),
+            Op::Proc { path, own: true } => write!(f, "proc {}", shown(path)),
+            Op::Proc { path, own: false } => write!(f, "the host's proc {}", shown(path)),
             Op::MinimalDev(path) => write!(f, "minimal devices {}", shown(path)),
             Op::MessageQueues(path) => write!(f, "message queues {}", shown(path)),
             Op::Overlay { path, lowers, upper } => {

@@ -133,7 +133,7 @@ fn step(op: &Op, anchor: &mut Option<Anchor>) -> Result<(), Why> {
         // A private root of `run` has none of these yet.
         Op::Bind { .. }
         | Op::Tmpfs { .. }
-        | Op::Proc(_)
+        | Op::Proc { .. }
         | Op::MinimalDev(_)
         | Op::MessageQueues(_)
         | Op::Overlay { .. }
