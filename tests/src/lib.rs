@@ -6,9 +6,9 @@
 pub mod source;
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// Ends a test that cannot run here: the caller returns after it. The reason names what is missing
 /// and, where there is one, the remedy.
@@ -77,16 +77,52 @@ pub fn peer(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// Writes a script into `directory` whose interpreter, a copy of the fixture `foreign-sh` beside it, is
-/// itself a foreign program. Returns the script.
+/// Writes an executable file (mode 755) and makes the directories above it. Another process does it: a child that another
+/// test forks while this one has the file open for writing has it open too, and execve(2) says ETXTBSY. The same holds for
+/// the interpreters of programs and of scripts.
 ///
-/// # Errors
-/// When the directory cannot be written to.
-pub fn foreign_script(directory: &Path) -> io::Result<PathBuf> {
-    let interpreter = directory.join("foreign-sh");
-    fs::copy(fixture("foreign-sh"), &interpreter)?;
-    let script = directory.join("script");
-    fs::write(&script, format!("#!{} -e\nsay one\nsay two\n", interpreter.display()))?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-    Ok(script)
+/// # Panics
+/// If it cannot be written.
+pub fn executable(path: &Path, bytes: &[u8]) {
+    let script = r#"cat >"$1" && chmod 755 "$1""#;
+    let write = || -> io::Result<ExitStatus> {
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let mut child = Command::new("sh").args(["-c", script, "sh"]).arg(path).stdin(Stdio::piped()).spawn()?;
+        let written = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(bytes));
+        let status = child.wait()?;
+        written.map(|()| status)
+    };
+    let done = write();
+    assert!(done.as_ref().is_ok_and(ExitStatus::success), "write {}: {done:?}", path.display());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn an_executable_can_be_started_whatever_other_threads_fork_meanwhile() {
+        let Ok(directory) = tempfile::tempdir() else { panic!("no temporary directory") };
+        let (script, over) = (directory.path().join("script"), AtomicBool::new(false));
+        let said = std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        Command::new("true").status().ok();
+                    }
+                });
+            }
+            let once = |n: u32| {
+                executable(&script, format!("#!/bin/sh\necho {n}\n").as_bytes());
+                Command::new(&script).output().map(|done| done.stdout)
+            };
+            let said: Vec<_> = (0..100).map(once).collect();
+            over.store(true, Ordering::Relaxed);
+            said
+        });
+        for (n, said) in said.into_iter().enumerate() {
+            assert_eq!(said.map_err(|error| error.kind()), Ok(format!("{n}\n").into_bytes()));
+        }
+    }
 }
