@@ -197,9 +197,11 @@ fn the_copied_loader_of_this_machine_looks_only_where_it_is_told() {
     }
     let (bytes, plan) = loader_copy(&loader, &strings()).unwrap();
     plan.verify(&loader, &bytes).unwrap();
-    let copy = dir.path().join("ld.so");
-    fs::write(&copy, bytes).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    let (written, copy) = (dir.path().join("written"), dir.path().join("ld.so"));
+    fs::write(&written, bytes).unwrap();
+    fs::set_permissions(&written, fs::Permissions::from_mode(0o755)).unwrap();
+    // Started is what another process wrote: a child that another test forks meanwhile has open what this one has (ETXTBSY).
+    assert!(Command::new("cp").args([&written, &copy]).status().unwrap().success());
 
     let alone = Command::new(&copy).arg(&hello).env_clear().output().unwrap();
     let said = String::from_utf8_lossy(&alone.stderr);

@@ -269,9 +269,11 @@ fn a_program_of_a_foreign_interpreter_runs_after_the_edit() {
         assert!(Command::new(&program).output().is_err(), "it does not start before");
         let before = fs::read(&program).unwrap();
         let after = patched(&before, &[Overwrite::Interpreter(here.clone())]).unwrap();
-        let patched = dir.path().join("patched");
-        fs::write(&patched, &after).unwrap();
-        fs::set_permissions(&patched, fs::Permissions::from_mode(0o755)).unwrap();
+        let (written, patched) = (dir.path().join("written"), dir.path().join("patched"));
+        fs::write(&written, &after).unwrap();
+        fs::set_permissions(&written, fs::Permissions::from_mode(0o755)).unwrap();
+        // Started is what another process wrote: a child that another test forks meanwhile has open what this one has (ETXTBSY).
+        assert!(Command::new("cp").args([&written, &patched]).status().unwrap().success());
         let out = Command::new(&patched).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&out.stdout), "hello\n");
         fs::remove_file(&patched).unwrap();

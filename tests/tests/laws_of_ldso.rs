@@ -322,7 +322,7 @@ fn an_empty_runpath_is_no_path() {
     let mut bytes = fs::read(&program).unwrap();
     let at = bytes.windows(3).position(|w| w == b"\0Z\0").unwrap();
     bytes[at + 1] = 0;
-    fs::write(&program, bytes).unwrap();
+    xeno_tests::executable(&program, &bytes);
     assert_eq!(resolver::elf::load(&program).unwrap().runpath.as_deref(), Some(""));
     assert_eq!(lab.agreed(&program).missing[0].name, "liba.so.1");
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use xeno_tests::skip;
+use xeno_tests::{executable, skip};
 
 /// Two ordinary users, by number only, each with a group of the same number.
 const USER: u32 = 4711;
@@ -31,7 +31,7 @@ impl Scene {
         // Where the helper was built need not be open to all.
         let built = std::env::current_exe().unwrap().parent().unwrap().join("../examples/commit_with");
         let helper = dir.path().join("helper");
-        assert!(Command::new("cp").args([&built, &helper]).status().unwrap().success());
+        executable(&helper, &fs::read(built).unwrap());
         Some(Scene { dir, helper })
     }
 

@@ -473,7 +473,7 @@ fn it_is_patchelf_by_its_name_or_by_the_first_word() {
     let Some(xeno) = xeno_tests::xeno() else { return };
     let room = tempfile::tempdir().unwrap();
     let copy = room.path().join("patchelf");
-    fs::copy(&xeno, &copy).unwrap();
+    xeno_tests::executable(&copy, &fs::read(&xeno).unwrap());
     let said = |program: &std::path::Path, words: &[&str]| {
         let done = std::process::Command::new(program).args(words).output().unwrap();
         (done.status.code(), String::from_utf8_lossy(&done.stdout).into_owned())
@@ -516,10 +516,7 @@ fn a_file_that_its_owner_may_not_write_is_refused_although_a_replace_could_be_ma
         let (own, app) = (room.path().join(side).join("patchelf"), room.path().join(side).join("app"));
         fs::create_dir(room.path().join(side)).unwrap();
         open(&room.path().join(side), 0o777);
-        // By a process of its own: one that is forked here at this moment would hold the copy open for writing.
-        let copied = std::process::Command::new("cp").arg(command.get_program()).arg(&own).status().unwrap();
-        assert!(copied.success());
-        open(&own, 0o755);
+        xeno_tests::executable(&own, &fs::read(command.get_program()).unwrap());
         fs::write(&app, &program.bytes).unwrap();
         open(&app, 0o444);
         let mut command = std::process::Command::new(own);

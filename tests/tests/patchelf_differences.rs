@@ -84,8 +84,7 @@ fn difference_a_running_program_is_replaced() {
     let outcome = |ours: bool| {
         let place = both.place(program);
         let app = place.join("app-that-runs");
-        fs::write(&app, &program.bytes).unwrap();
-        fs::set_permissions(&app, fs::Permissions::from_mode(0o755)).unwrap();
+        xeno_tests::executable(&app, &program.bytes);
         let mut child = std::process::Command::new(&app)
             .arg("wait")
             .stdin(std::process::Stdio::piped())

@@ -82,9 +82,7 @@ impl Shape {
 
     /// Puts an executable into the root directory.
     fn put_bytes(&self, bytes: &[u8], at: &str) {
-        let data = tempfile::NamedTempFile::new().unwrap();
-        fs::write(data.path(), bytes).unwrap();
-        self.put(data.path(), at);
+        xeno_tests::executable(&self.root.path().join(at.trim_start_matches('/')), bytes);
     }
 
     fn set(&mut self, name: &'static str, value: &str) {

@@ -10,7 +10,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use xeno_tests::skip;
+use xeno_tests::{executable, skip};
 
 /// The user who is nobody's friend.
 pub const USER: u32 = 4711;
@@ -182,11 +182,9 @@ impl Lab {
             .replace("{system}", self.shim.machine.system)
     }
 
-    /// Writes an executable file that no other process may have open for writing.
+    /// Writes an executable file.
     pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let mut data = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
-        std::io::Write::write_all(&mut data, bytes).unwrap();
-        copy(data.path(), &self.path(name));
+        executable(&self.path(name), bytes);
         self.path(name)
     }
 
@@ -442,12 +440,9 @@ fn overwritten(program: &[u8], placeholder: &str, path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Copies a file by another process, so that no child of ours holds it open for writing.
+/// An executable copy of a file.
 pub fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to.parent().unwrap()).unwrap();
-    let script = r#"cp -fL "$1" "$2" && chmod 755 "$2""#;
-    let status = Command::new("sh").args(["-c", script, "sh"]).arg(from).arg(to).status().unwrap();
-    assert!(status.success(), "copy {} to {}", from.display(), to.display());
+    executable(to, &fs::read(from).unwrap());
 }
 
 /// What the C compiler makes of a source with these flags. Kept among the other things that were built: the

@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use xeno_tests::executable;
 
 /// An ordinary user: nobody's 65534 is also what the kernel shows for an owner it does not know.
 pub const USER: u32 = 4711;
@@ -109,7 +110,7 @@ impl Scene {
     pub fn foreign(&self, fixture: &str, rung: Rung, name: impl AsRef<Path>) -> PathBuf {
         let to = self.path(name);
         let bytes = replaced(&fs::read(xeno_tests::fixture(fixture)).unwrap(), b"/nix/store/", rung.store());
-        self.program(&bytes, &to);
+        executable(&to, &bytes);
         to
     }
 
@@ -122,9 +123,7 @@ impl Scene {
 
     /// Writes an executable file.
     pub fn program(&self, bytes: &[u8], to: &Path) {
-        let mut data = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
-        std::io::Write::write_all(&mut data, bytes).unwrap();
-        copy(data.path(), to);
+        executable(to, bytes);
     }
 
     /// A command of the scene's user: a small environment, its own store, and no archive to reach.
@@ -199,9 +198,8 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Copies a file or a directory, modes and links as they are, making the directories above. Another process does it: a
-/// descriptor open for writing would be inherited by a child that another test forks meanwhile, and
-/// starting the program would fail with ETXTBSY.
+/// Copies a file or a directory, modes and links as they are, making the directories above. Another process does it, as
+/// for [`executable`].
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     let script = r#"cp -R "$1" "$2" && chmod -R u+w,a+rX "$2" && { [ -d "$2" ] || chmod a+x "$2"; }"#;
