@@ -2,6 +2,7 @@
 //! group in one interleaved run. Prints tables with their targets; a missing peer is an error.
 
 mod engine;
+mod fhs;
 mod libraries;
 mod memory;
 mod patch;
@@ -37,6 +38,7 @@ const GROUPS: &[Group] = &[
     ("inspect", "inspect of a whole tree", inspect),
     ("patch", "the drop-in patchelf and xeno patch, beside patchelf 0.19.3", patch::run),
     ("shim", "programs with one and with 81 libraries, through the loader shim and its images", shim::run),
+    ("fhs", "roots of their own, as an ordinary user: beside bubblewrap, a wrapper script around it, and a floor in C", fhs::run),
 ];
 
 /// A figure, the bound it has to keep, and its unit.
