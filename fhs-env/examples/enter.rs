@@ -3,15 +3,16 @@
 //!
 //! ```text
 //! enter [--symlink PATH TARGET] [--file PATH TEXT] [--directory PATH] [--extend TOP]
-//!       [--bind COPY OVER] [--plan] [--probe] [--refuse SYSCALL] [--or-else] -- PROG ARGS...
+//!       [--bind COPY OVER] [--plan] [--probe] [--refuse SYSCALL] [--lack SYSCALL] [--or-else] -- PROG ARGS...
 //! ```
 //! `--plan` prints the steps, `--probe` asks whether private roots work, `--refuse` makes the
-//! kernel answer EPERM to one system call, `--or-else` runs the program even if entering failed
+//! kernel answer EPERM to one system call, `--lack` ENOSYS, `--or-else` runs the program even if entering failed
 //! and left the files as they were.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
 use fhs_env::{PrivateRoot, State};
+use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -45,7 +46,8 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
             Some("--plan") => plan = true,
             Some("--probe") => probe = true,
             Some("--or-else") => or_else = true,
-            Some("--refuse") => refuse(&next()?)?,
+            Some("--refuse") => refuse(&next()?, libc::EPERM)?,
+            Some("--lack") => refuse(&next()?, libc::ENOSYS)?,
             Some("--") => {
                 program = Some(next()?);
                 break;
@@ -72,21 +74,24 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     Err(Command::new(program).args(args).exec().into())
 }
 
-/// Installs a seccomp filter that answers EPERM to one system call.
-fn refuse(name: &OsString) -> Result<(), Box<dyn Error>> {
-    use nix::libc;
+/// Installs a seccomp filter that answers an error to one system call.
+fn refuse(name: &OsString, errno: i32) -> Result<(), Box<dyn Error>> {
     let number = match name.to_str() {
         Some("unshare") => libc::SYS_unshare,
         Some("mount") => libc::SYS_mount,
         Some("chroot") => libc::SYS_chroot,
-        Some("statfs") => libc::SYS_statfs,
+        Some("chdir") => libc::SYS_chdir,
+        Some("openat2") => libc::SYS_openat2,
+        Some("open_tree") => libc::SYS_open_tree,
+        Some("mount_setattr") => libc::SYS_mount_setattr,
+        Some("move_mount") => libc::SYS_move_mount,
         Some("symlinkat") => libc::SYS_symlinkat,
         _ => return Err("this system call cannot be refused here".into()),
     };
     let filter: BpfProgram = SeccompFilter::new(
         BTreeMap::from([(number, vec![])]),
         SeccompAction::Allow,
-        SeccompAction::Errno(libc::EPERM as u32),
+        SeccompAction::Errno(errno as u32),
         std::env::consts::ARCH.try_into()?,
     )?
     .try_into()?;

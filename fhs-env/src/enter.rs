@@ -1,12 +1,12 @@
 //! Applies a plan to the calling process, undoes it where it fails, and says what became of the
 //! process. Decides nothing about the root.
 
+use crate::apply::{self, Failed};
 use crate::error::PlanError;
 use crate::host::{Caller, HostRoot, WorkingDirectory};
 use crate::op::{Op, Plan};
 use crate::refusal::{Facts, Refusal, judge};
 use crate::root::PrivateRoot;
-use crate::sys::{self, Failed, Why};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -101,7 +101,7 @@ impl Plan {
                 log::debug!("private root: {op}");
             }
         }
-        sys::apply(&self.ops).map_err(|failed| {
+        apply::apply(&self.ops).map_err(|failed| {
             let state = match failed {
                 Failed { index: 0, .. } => State::Untouched,
                 Failed { lost: None, .. } => State::SameFiles,
@@ -116,10 +116,8 @@ impl Plan {
 
     fn explain(&self, failed: Failed, state: State) -> StepError {
         let op = self.ops.get(failed.index);
-        let (cause, refusal) = match failed.why {
-            Why::OtherDirectory => ("the path leads to another directory there".to_owned(), None),
-            Why::Errno(errno) => (errno.desc().to_owned(), op.and_then(|op| judge(&Facts::gather(), op, errno))),
-        };
+        let refusal = failed.fault.errno().zip(op).and_then(|(errno, op)| judge(&Facts::gather(), op, errno));
+        let cause = failed.fault.to_string();
         let step = op.map_or_else(String::new, Op::to_string);
         StepError { step, cause, state, refusal }
     }
@@ -137,7 +135,7 @@ pub fn probe() -> Result<(), Refusal> {
     let caller = Caller::at(WorkingDirectory { path: PathBuf::from("/"), identity: None });
     let host = HostRoot::read().map_err(unreadable)?;
     let plan = PrivateRoot::new().plan(&host, &caller).map_err(unreadable)?;
-    let failed = match sys::apply_in_child(&plan.ops) {
+    let failed = match apply::apply_in_child(&plan.ops) {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(failed)) => failed,
         Err(errno) => return Err(Refusal::unknown(format!("no child process: {}", errno.desc()))),

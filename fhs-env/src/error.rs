@@ -1,8 +1,53 @@
 //! Why a private root cannot be planned. Every one of these leaves the process as it was.
 
 use crate::op::shown;
+use nix::errno::Errno;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
+
+/// What went wrong in one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The kernel said so.
+    Errno(Errno),
+    /// The kernel said so of what was to be bound.
+    Source(Errno),
+    /// The working directory's path leads somewhere else in the new root.
+    OtherDirectory,
+    /// The path that a descriptor was opened by leads to another file by now.
+    OtherFile,
+    /// A link is there that holds something else.
+    OtherLink(PathBuf),
+}
+
+impl Fault {
+    /// The kernel's answer, where there is one.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Fault::Errno(errno) | Fault::Source(errno) => Some(*errno),
+            _ => None,
+        }
+    }
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Fault {
+        Fault::Errno(errno)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Errno(errno) => f.write_str(errno.desc()),
+            Fault::Source(errno) => write!(f, "what is to be bound: {}", errno.desc()),
+            Fault::OtherDirectory => f.write_str("the path leads to another directory there"),
+            Fault::OtherFile => f.write_str("its path leads to another file by now"),
+            Fault::OtherLink(target) => write!(f, "there is a link to {} already", shown(target)),
+        }
+    }
+}
 
 /// A root that cannot be planned; the process is untouched.
 #[derive(Debug, thiserror::Error)]

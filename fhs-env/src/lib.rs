@@ -33,19 +33,20 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 #![deny(unsafe_code)]
 
+mod apply;
 mod enter;
 mod error;
 mod host;
 mod op;
-pub mod policy;
 mod refusal;
 mod root;
 mod sandbox;
 #[allow(unsafe_code, reason = "the one door to the kernel: fork(2) has no safe form")]
 mod sys;
+mod tree;
 
 pub use enter::{EnterError, State, StepError, probe};
-pub use error::PlanError;
+pub use error::{Fault, PlanError};
 pub use host::{Caller, EntryKind, HostEntry, HostRoot, WorkingDirectory, mounted_noexec};
 pub use op::{Access, Content, Op, Plan, Source, Upper};
 pub use refusal::{Cause, Refusal, losses};

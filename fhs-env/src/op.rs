@@ -5,9 +5,11 @@ use std::fmt;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-/// How a bound tree may be used. Set-user-id bits never work in one (`MS_NOSUID`).
+/// How a bound tree may be used. But for the first, set-user-id bits do not work in it (`MS_NOSUID`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
+    /// As the host has it, in every respect.
+    Unchanged,
     /// Nothing in it can be changed, nor in what is mounted below it.
     ReadOnly,
     /// As the host has it, without device nodes.
@@ -73,40 +75,10 @@ pub enum Op {
     Slave,
     /// Mounts an empty tmpfs on top of `/` and steps into it.
     Stack,
-    /// An empty directory, mode 0755.
-    Directory(PathBuf),
-    /// A symbolic link.
-    Symlink {
-        /// Where the link is.
-        path: PathBuf,
-        /// What it holds.
-        target: PathBuf,
-    },
-    /// A small file of given content, mode 0444.
-    File {
-        /// Where the file is.
-        path: PathBuf,
-        /// Its content.
-        bytes: Vec<u8>,
-    },
-    /// Binds a host directory at its own path with everything mounted below it. A non-recursive
-    /// bind of a tree with locked mounts is refused (`mount_namespaces(7)`).
-    BindTree(PathBuf),
-    /// Binds a host file that is not a directory at its own path.
-    BindFile(PathBuf),
-    /// Makes the tmpfs, and nothing below it, read-only.
-    ReadOnlyRoot,
-    /// Makes the new tree the root: the one step that others can see, and the last but for those
-    /// that need it.
+    /// Makes the new tree the root, with the old one out of sight below it: can be undone.
     ChangeRoot,
-    /// Binds `copy` over the existing file `over` and makes it read-only.
-    BindReadOnly {
-        /// The file that will be seen.
-        copy: PathBuf,
-        /// The file that it hides.
-        over: PathBuf,
-    },
-    /// Binds a file or a tree, with everything mounted below it.
+    /// Binds a file or a tree, with everything mounted below it: a bind of a part of a tree with locked mounts is
+    /// refused (`mount_namespaces(7)`).
     Bind {
         /// What.
         source: Source,
@@ -217,10 +189,19 @@ pub(crate) fn shown(path: &Path) -> impl fmt::Display + '_ {
 impl Access {
     fn suffix(self) -> &'static str {
         match self {
+            Access::Unchanged => " as it is",
             Access::ReadOnly => " read-only",
             Access::ReadWrite => "",
             Access::Devices => " with devices",
         }
+    }
+}
+
+impl Op {
+    /// Binds a path of the host at its own place, as it is.
+    pub fn carried(path: impl Into<PathBuf>) -> Op {
+        let path = path.into();
+        Op::Bind { source: Source::Path(path.clone()), path, access: Access::Unchanged, optional: false }
     }
 }
 
@@ -243,16 +224,7 @@ impl fmt::Display for Op {
             Op::MapGroup(id) => write!(f, "map group {id} to itself"),
             Op::Slave => f.write_str("make every mount a slave"),
             Op::Stack => f.write_str("mount a tmpfs on /"),
-            Op::Directory(path) => write!(f, "directory {}", shown(path)),
-            Op::Symlink { path, target } => write!(f, "link {} -> {}", shown(path), shown(target)),
-            Op::File { path, bytes } => write!(f, "file {} ({} bytes)", shown(path), bytes.len()),
-            Op::BindTree(path) => write!(f, "bind tree {}", shown(path)),
-            Op::BindFile(path) => write!(f, "bind file {}", shown(path)),
-            Op::ReadOnlyRoot => f.write_str("make / read-only"),
             Op::ChangeRoot => f.write_str("change root"),
-            Op::BindReadOnly { copy, over } => {
-                write!(f, "bind {} read-only over {}", shown(copy), shown(over))
-            }
             Op::Bind { source, path, access, optional } => {
                 f.write_str("bind ")?;
                 match source {

@@ -163,9 +163,7 @@ pub(crate) fn judge(facts: &Facts, op: &Op, errno: Errno) -> Option<Refusal> {
         },
         Op::Slave if errno == Errno::EINVAL => Cause::Chroot,
         Op::Stack if errno == Errno::ENODEV => Cause::Kernel,
-        Op::Slave | Op::Stack | Op::BindTree(_) | Op::BindFile(_) | Op::BindReadOnly { .. } | Op::ReadOnlyRoot | Op::ChangeRoot
-            if refused || errno == Errno::ENOSYS =>
-        {
+        Op::Slave | Op::Stack | Op::Bind { .. } | Op::ReadOnly(_) | Op::ChangeRoot | Op::PivotRoot if refused || errno == Errno::ENOSYS => {
             match () {
                 () if facts.apparmor_restricts == Some(1) => Cause::AppArmor,
                 () if filtered => Cause::Seccomp,
@@ -260,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_no_refusal() {
-        let bind = Op::BindReadOnly { copy: "/a".into(), over: "/b".into() };
+        let bind = Op::carried("/a");
         assert_eq!(cause(&plain(), &bind, Errno::ENOENT), None);
     }
 }

@@ -4,7 +4,7 @@
 use crate::enter::EnterError;
 use crate::error::PlanError;
 use crate::host::{Caller, ENTRIES_MAX, EntryKind, HostEntry, HostRoot};
-use crate::op::{Op, Plan};
+use crate::op::{Access, Content, Op, Plan, Source};
 use crate::sys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -13,6 +13,10 @@ use std::path::{Component, Path, PathBuf};
 
 /// The most bytes one added file may have: it is memory, written at every start.
 const FILE_MAX: usize = 16 << 20;
+/// The mode of a directory that is added.
+const DIRECTORY_MODE: u32 = 0o755;
+/// The mode of a file that is added.
+const FILE_MODE: u32 = 0o444;
 /// `PATH_MAX` of `<linux/limits.h>`, less the closing NUL.
 const PATH_BYTES_MAX: usize = 4095;
 
@@ -96,25 +100,25 @@ impl PrivateRoot {
             match inside {
                 Some((top, inside)) if extended.contains(top) => {
                     let top = root.join(top);
-                    ops.push(Op::Directory(top.clone()));
+                    ops.push(Op::MakeDirectory { path: top.clone(), mode: DIRECTORY_MODE });
                     ops.extend(inside.iter().map(|e| carried(&top, e)));
                 }
                 _ => ops.push(carried(root, entry)),
             }
         }
         ops.extend(added.into_iter().map(|(path, what)| match what {
-            Added::Directory => Op::Directory(path),
-            Added::Symlink(target) => Op::Symlink { path, target },
-            Added::File(bytes) => Op::File { path, bytes },
+            Added::Directory => Op::MakeDirectory { path, mode: DIRECTORY_MODE },
+            Added::Symlink(target) => Op::Link { path, target },
+            Added::File(bytes) => Op::MakeFile { path, content: Content::Bytes(bytes), mode: FILE_MODE },
         }));
-        ops.extend([Op::ReadOnlyRoot, Op::ChangeRoot]);
-
         for (copy, over) in &self.binds {
             for path in [copy, over] {
                 absolute(path)?;
             }
-            ops.push(Op::BindReadOnly { copy: copy.clone(), over: over.clone() });
+            let source = Source::Path(copy.clone());
+            ops.push(Op::Bind { source, path: over.clone(), access: Access::ReadOnly, optional: false });
         }
+        ops.extend([Op::ReadOnly(root.to_owned()), Op::ChangeRoot]);
         ops.push(Op::WorkingDirectory { path: caller.cwd.path.clone(), identity: caller.cwd.identity });
         Ok(Plan { ops })
     }
@@ -219,9 +223,8 @@ fn taken(host: &HostRoot, extended: &BTreeSet<OsString>, parts: &[&OsStr]) -> Op
 fn carried(parent: &Path, entry: &HostEntry) -> Op {
     let path = parent.join(&entry.name);
     match &entry.kind {
-        EntryKind::Directory => Op::BindTree(path),
-        EntryKind::Symlink(target) => Op::Symlink { path, target: target.clone() },
-        EntryKind::File => Op::BindFile(path),
+        EntryKind::Symlink(target) => Op::Link { path, target: target.clone() },
+        EntryKind::Directory | EntryKind::File => Op::carried(path),
     }
 }
 

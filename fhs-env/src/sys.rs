@@ -1,182 +1,223 @@
-//! The crate's one door to the kernel: thin calls, no decisions. What runs between `fork` and
-//! `_exit` (everything [`apply`] reaches) allocates nothing.
+//! The crate's one door to the kernel for files and mounts: thin calls, no decisions.
 
 use crate::host::EntryKind;
-use crate::op::Op;
+use crate::op::{Access, Content};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{Mode, stat, umask};
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, mkdirat, stat};
+use nix::sys::statvfs::{FsFlags, fstatvfs, statvfs};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, chdir, chroot, fchdir, fork, getegid, geteuid, mkdir, pipe2, symlinkat, write};
-use std::ffi::OsString;
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use nix::unistd::{ForkResult, UnlinkatFlags, chroot, fchdir, fork, getegid, geteuid, pipe2, pivot_root, symlinkat, unlinkat, write};
+use rustix::mount as new;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 const NO_PATH: Option<&str> = None;
+/// What a mount of ours never has.
+pub(crate) const NOSUID: MsFlags = MsFlags::MS_NOSUID;
+pub(crate) const NOSUID_NODEV: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+pub(crate) const NOTHING: MsFlags = MsFlags::empty();
+pub(crate) const NOEXEC: MsFlags = MsFlags::MS_NOEXEC;
+/// How often a lookup that a rename has disturbed is tried again (`openat2(2)`, EAGAIN).
+const LOOKUPS_MAX: usize = 64;
 
-/// Why one step failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// The kernel said so.
-    Errno(Errno),
-    /// The working directory's path leads somewhere else in the new root.
-    OtherDirectory,
+/// Whether a failed call is one that this kernel, or a filter on the way to it, does not have. A filter that was
+/// written before the call existed may say EPERM; then the older call tells whether that is the reason.
+pub(crate) fn lacks(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOSYS | Errno::EPERM)
 }
 
-impl From<Errno> for Why {
-    fn from(errno: Errno) -> Why {
-        Why::Errno(errno)
-    }
+fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
 }
 
-/// The step that failed, by position, and what the way back came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Failed {
-    pub(crate) index: usize,
-    pub(crate) why: Why,
-    /// Set when the old root could not be restored.
-    pub(crate) lost: Option<Errno>,
+fn proc_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// The way back: the root and working directory that the process had. Opened after `unshare`: an
-/// older descriptor would lead into the mounts of the old namespace.
-struct Anchor {
-    root: OwnedFd,
-    cwd: OwnedFd,
+// ---- namespaces and roots ----
+
+pub(crate) fn unshare_mounts(user: bool) -> nix::Result<()> {
+    let mut flags = CloneFlags::CLONE_NEWNS;
+    flags.set(CloneFlags::CLONE_NEWUSER, user);
+    unshare(flags)
 }
 
-impl Anchor {
-    fn here() -> nix::Result<Anchor> {
-        let at = |path| {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            open(path, flags, Mode::empty())
-        };
-        Ok(Anchor { root: at("/")?, cwd: at(".")? })
-    }
-
-    /// Gives the process its old root and working directory back. The tmpfs is unmounted too, for
-    /// a root that is not the top of the stack on `/` counts as a chroot (`current_chrooted`).
-    fn go_back(&self) -> nix::Result<()> {
-        fchdir(&self.root)?;
-        chroot(".")?;
-        umount2("/..", MntFlags::MNT_DETACH)?;
-        fchdir(&self.cwd)
-    }
+pub(crate) fn make_slave() -> nix::Result<()> {
+    mount(NO_PATH, "/", NO_PATH, MsFlags::MS_SLAVE | MsFlags::MS_REC, NO_PATH)
 }
 
-/// Applies the steps in order, or undoes all it can of them. The umask is as before.
-pub(crate) fn apply(ops: &[Op]) -> Result<(), Failed> {
-    let mask = umask(Mode::empty());
-    let mut anchor = None;
-    let mut result = Ok(());
-    for (index, op) in ops.iter().enumerate() {
-        if let Err(why) = step(op, &mut anchor) {
-            // Until the tmpfs is there, paths and working directory are what they were.
-            let back = anchor.as_ref().map_or(Ok(()), Anchor::go_back);
-            result = Err(Failed { index, why, lost: back.err() });
-            break;
-        }
-    }
-    umask(mask);
-    result
-}
-
-/// Mounts the tmpfs and steps into it, or does neither.
-fn stack() -> nix::Result<()> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("xeno"), "/", Some("tmpfs"), flags, Some("mode=0755"))?;
-    let stepped = chdir("/..");
-    if stepped.is_err() {
+/// Mounts a tmpfs on `/` and opens it, or does neither.
+pub(crate) fn stack_tmpfs() -> nix::Result<OwnedFd> {
+    mount(Some("xeno"), "/", Some("tmpfs"), NOSUID_NODEV, Some("mode=0755"))?;
+    let opened = topmost_root();
+    if opened.is_err() {
         umount2("/..", MntFlags::MNT_DETACH)?;
     }
-    stepped
+    opened
 }
 
-fn step(op: &Op, anchor: &mut Option<Anchor>) -> Result<(), Why> {
-    match op {
-        Op::Unshare { user } => {
-            let mut flags = CloneFlags::CLONE_NEWNS;
-            flags.set(CloneFlags::CLONE_NEWUSER, *user);
-            unshare(flags)?;
-        }
-        Op::DenySetgroups => put("/proc/self/setgroups", b"deny")?,
-        Op::MapUser(id) => map("/proc/self/uid_map", *id)?,
-        Op::MapGroup(id) => map("/proc/self/gid_map", *id)?,
-        Op::Slave => mount(NO_PATH, "/", NO_PATH, MsFlags::MS_SLAVE | MsFlags::MS_REC, NO_PATH)?,
-        Op::Stack => {
-            let here = Anchor::here()?;
-            stack()?;
-            *anchor = Some(here);
-        }
-        Op::Directory(path) => mkdir(below(path), Mode::from_bits_truncate(0o755))?,
-        Op::Symlink { path, target } => symlinkat(target.as_path(), AT_FDCWD, below(path))?,
-        Op::File { path, bytes } => create(below(path), bytes)?,
-        Op::BindTree(path) => {
-            mkdir(below(path), Mode::from_bits_truncate(0o755))?;
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount(Some(path.as_path()), below(path), NO_PATH, flags, NO_PATH)?;
-        }
-        Op::BindFile(path) => {
-            create(below(path), &[])?;
-            mount(Some(path.as_path()), below(path), NO_PATH, MsFlags::MS_BIND, NO_PATH)?;
-        }
-        Op::ReadOnlyRoot => {
-            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-            mount(NO_PATH, ".", NO_PATH, flags, NO_PATH)?;
-        }
-        Op::ChangeRoot => chroot(".")?,
-        Op::BindReadOnly { copy, over } => bind_read_only(copy, over)?,
-        // A private root of `run` has none of these yet.
-        Op::Bind { .. }
-        | Op::Tmpfs { .. }
-        | Op::Proc { .. }
-        | Op::MinimalDev(_)
-        | Op::MessageQueues(_)
-        | Op::Overlay { .. }
-        | Op::MakeDirectory { .. }
-        | Op::MakeFile { .. }
-        | Op::BindContent { .. }
-        | Op::Link { .. }
-        | Op::Mode { .. }
-        | Op::ReadOnly(_)
-        | Op::PivotRoot => return Err(Why::Errno(Errno::ENOSYS)),
-        Op::WorkingDirectory { path, identity: wanted } => {
-            chdir(path.as_path())?;
-            if wanted.is_some_and(|wanted| identity(Path::new(".")) != Ok(wanted)) {
-                return Err(Why::OtherDirectory);
-            }
-        }
-    }
-    Ok(())
+/// The mount on top of all those at `/`: `..` ends there, a lookup of `/` does not.
+pub(crate) fn topmost_root() -> nix::Result<OwnedFd> {
+    directory("/..")
 }
 
-/// The path from the new root, which is the working directory while it is being built.
-fn below(path: &Path) -> &Path {
-    path.strip_prefix("/").unwrap_or(path)
+/// A directory, as a place.
+pub(crate) fn directory(path: &str) -> nix::Result<OwnedFd> {
+    open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-fn put(path: &str, bytes: &[u8]) -> nix::Result<()> {
+/// Makes a directory the root without moving any mount.
+pub(crate) fn change_root(root: BorrowedFd<'_>) -> nix::Result<()> {
+    fchdir(root)?;
+    chroot(".")
+}
+
+/// Makes a mount the root and detaches all there was before. `pivot_root(2)`, "pivot_root(".", ".")".
+pub(crate) fn pivot(root: BorrowedFd<'_>) -> nix::Result<()> {
+    fchdir(root)?;
+    pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    nix::unistd::chdir("/")
+}
+
+/// Gives the process its old root and working directory back. The tmpfs is unmounted too, for a root that is not
+/// the top of the stack on `/` counts as a chroot (`current_chrooted`).
+pub(crate) fn go_back(root: BorrowedFd<'_>, cwd: BorrowedFd<'_>) -> nix::Result<()> {
+    change_root(root)?;
+    umount2("/..", MntFlags::MNT_DETACH)?;
+    fchdir(cwd)
+}
+
+/// Writes a file of the kernel's in one call.
+pub(crate) fn put(path: &str, bytes: &[u8]) -> nix::Result<()> {
     let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     write(&file, bytes).map(drop)
 }
 
-fn map(path: &str, id: u32) -> nix::Result<()> {
-    let mut line = [0u8; 32];
-    let mut rest = line.as_mut_slice();
-    write!(rest, "{id} {id} 1").map_err(|_| Errno::ENOBUFS)?;
-    let unused = rest.len();
-    put(path, line.get(..line.len().saturating_sub(unused)).unwrap_or_default())
+// ---- lookups ----
+
+/// Opens a path as if `root` were the root (`openat2(2)`, RESOLVE_IN_ROOT).
+///
+/// # Errors
+/// Those of the call; ENOSYS and EPERM where it is not there.
+pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let mut left = LOOKUPS_MAX;
+    loop {
+        match openat2(root, path, how) {
+            Err(Errno::EAGAIN) if left > 0 => left -= 1,
+            result => return result,
+        }
+    }
 }
 
-fn create(path: &Path, mut bytes: &[u8]) -> nix::Result<()> {
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let file = open(path, flags, Mode::from_bits_truncate(0o444))?;
+/// One name of a directory, a link not followed.
+pub(crate) fn open_name(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<OwnedFd> {
+    openat(dir, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// What a place refers to, opened again to be used.
+pub(crate) fn reopen(place: BorrowedFd<'_>, flags: OFlag) -> nix::Result<OwnedFd> {
+    open(proc_path(place).as_str(), flags, Mode::empty())
+}
+
+/// A path of the old root, links followed.
+pub(crate) fn open_source(start: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
+    openat(start, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+pub(crate) fn read_link_at(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<PathBuf> {
+    readlinkat(dir, name).map(PathBuf::from)
+}
+
+/// The path a descriptor was opened by, and what it refers to.
+pub(crate) fn path_of(fd: RawFd) -> nix::Result<(PathBuf, (u64, u64))> {
+    let link = format!("/proc/self/fd/{fd}");
+    let found = stat(link.as_str())?;
+    Ok((readlinkat(AT_FDCWD, link.as_str())?.into(), numbers(&found)))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryType {
+    Directory,
+    Link,
+    Other,
+}
+
+pub(crate) fn kind_of(fd: BorrowedFd<'_>) -> nix::Result<EntryType> {
+    Ok(match SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFDIR => EntryType::Directory,
+        SFlag::S_IFLNK => EntryType::Link,
+        _ => EntryType::Other,
+    })
+}
+
+/// Whether the process may write there (`faccessat2(2)`); true where the kernel cannot say.
+pub(crate) fn may_write(fd: BorrowedFd<'_>) -> bool {
+    use rustix::fs::{Access, AtFlags};
+    let asked = rustix::fs::accessat(fd, c"", Access::WRITE_OK, AtFlags::EMPTY_PATH | AtFlags::EACCESS);
+    !matches!(asked, Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS | rustix::io::Errno::PERM))
+}
+
+// ---- entries of the new root ----
+
+pub(crate) fn directory_at(dir: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> nix::Result<()> {
+    mkdirat(dir, name, mode)
+}
+
+/// A directory by its path, open to all to look into.
+pub(crate) fn make_directory(path: &Path) -> nix::Result<()> {
+    nix::unistd::mkdir(path, Mode::from_bits_truncate(0o755))
+}
+
+pub(crate) fn create_at(dir: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(dir, name, flags, mode)
+}
+
+pub(crate) fn link_at(dir: BorrowedFd<'_>, name: &OsStr, target: &Path) -> nix::Result<()> {
+    symlinkat(target, dir, name)
+}
+
+pub(crate) fn unlink_at(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
+    unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)
+}
+
+pub(crate) fn remove_directory_at(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
+    unlinkat(dir, name, UnlinkatFlags::RemoveDir)
+}
+
+pub(crate) fn change_mode(place: BorrowedFd<'_>, mode: Mode) -> nix::Result<()> {
+    fchmodat(AT_FDCWD, proc_path(place).as_str(), mode, FchmodatFlags::FollowSymlink)
+}
+
+/// Writes all of a content.
+pub(crate) fn fill(file: BorrowedFd<'_>, content: &Content) -> nix::Result<()> {
+    match content {
+        Content::Bytes(bytes) => write_all(file, bytes),
+        Content::Descriptor(fd) => {
+            let from = adopt(*fd)?;
+            let mut buffer = [0u8; 1 << 16];
+            loop {
+                match nix::unistd::read(&from, &mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(n) => write_all(file, buffer.get(..n).unwrap_or_default())?,
+                    Err(Errno::EINTR) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+        }
+    }
+}
+
+fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
-        match write(&file, bytes) {
+        match write(file, bytes) {
             Ok(0) => return Err(Errno::ENOSPC),
             Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
@@ -186,33 +227,182 @@ fn create(path: &Path, mut bytes: &[u8]) -> nix::Result<()> {
     Ok(())
 }
 
-/// A bind takes its flags only from a second call, which must name the flags a less privileged
-/// namespace may not clear (`mount_namespaces(7)`, "locked"); the atime flags stay as they are
-/// when none is named (`do_mount` in `fs/namespace.c`).
-fn bind_read_only(copy: &Path, over: &Path) -> nix::Result<()> {
-    mount(Some(copy), over, NO_PATH, MsFlags::MS_BIND, NO_PATH)?;
-    let has = statvfs(over)?.flags();
-    let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    flags.set(MsFlags::MS_NOSUID, has.contains(FsFlags::ST_NOSUID));
-    flags.set(MsFlags::MS_NODEV, has.contains(FsFlags::ST_NODEV));
-    flags.set(MsFlags::MS_NOEXEC, has.contains(FsFlags::ST_NOEXEC));
-    mount(NO_PATH, over, NO_PATH, flags, NO_PATH)
+/// Takes over an inherited descriptor, which is closed in the end.
+fn adopt(fd: RawFd) -> nix::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: only asks whether the number is open.
+    if fd < 0 || unsafe { nix::libc::fcntl(fd, nix::libc::F_GETFD) } < 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: it is open, and whoever named it has given it away (`Content::Descriptor`).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Applies the steps in a child that ends at once.
-pub(crate) fn apply_in_child(ops: &[Op]) -> nix::Result<Result<(), Failed>> {
+// ---- mounts ----
+
+/// A copy of the mounts at and below a path of the old root, attached nowhere (`open_tree(2)`).
+pub(crate) fn clone_tree(start: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
+    new::open_tree(start, path, CLONE).map_err(errno)
+}
+
+pub(crate) fn clone_opened_tree(source: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    new::open_tree(source, c"", CLONE | new::OpenTreeFlags::AT_EMPTY_PATH).map_err(errno)
+}
+
+const CLONE: new::OpenTreeFlags =
+    new::OpenTreeFlags::OPEN_TREE_CLONE.union(new::OpenTreeFlags::OPEN_TREE_CLOEXEC).union(new::OpenTreeFlags::AT_RECURSIVE);
+
+/// `move_mount(2)`.
+pub(crate) fn attach(tree: BorrowedFd<'_>, at: BorrowedFd<'_>) -> nix::Result<()> {
+    use new::MoveMountFlags as F;
+    new::move_mount(tree, c"", at, c"", F::MOVE_MOUNT_F_EMPTY_PATH | F::MOVE_MOUNT_T_EMPTY_PATH).map_err(errno)
+}
+
+/// The kernel's `struct mount_attr` (`<linux/mount.h>`).
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+fn set_attributes(mount: BorrowedFd<'_>, set: u64, recursive: bool) -> nix::Result<()> {
+    let attributes = MountAttributes { set, clear: 0, propagation: 0, user_namespace: 0 };
+    let flags = nix::libc::AT_EMPTY_PATH | if recursive { nix::libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty constant, and the structure outlives the call, which is told its size.
+    let result = unsafe {
+        nix::libc::syscall(
+            nix::libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<MountAttributes>(),
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Restricts a tree and everything mounted below it (`mount_setattr(2)`).
+pub(crate) fn restrict_tree(tree: BorrowedFd<'_>, access: Access) -> nix::Result<()> {
+    let set = match access {
+        Access::Unchanged => return Ok(()),
+        Access::ReadOnly => nix::libc::MOUNT_ATTR_RDONLY | nix::libc::MOUNT_ATTR_NOSUID | nix::libc::MOUNT_ATTR_NODEV,
+        Access::ReadWrite => nix::libc::MOUNT_ATTR_NOSUID | nix::libc::MOUNT_ATTR_NODEV,
+        Access::Devices => nix::libc::MOUNT_ATTR_NOSUID,
+    };
+    set_attributes(tree, set, true)
+}
+
+/// Makes one mount read-only; EINVAL if the place is not its root.
+pub(crate) fn make_read_only(mount: BorrowedFd<'_>) -> nix::Result<()> {
+    match set_attributes(mount, nix::libc::MOUNT_ATTR_RDONLY, false) {
+        Err(errno) if lacks(errno) => remount(mount, MsFlags::MS_RDONLY),
+        result => result,
+    }
+}
+
+/// Binds by `mount(2)`, for kernels before 5.2.
+pub(crate) fn bind_by_descriptors(source: BorrowedFd<'_>, at: BorrowedFd<'_>) -> nix::Result<()> {
+    mount(Some(proc_path(source).as_str()), proc_path(at).as_str(), NO_PATH, MsFlags::MS_BIND | MsFlags::MS_REC, NO_PATH)
+}
+
+/// Restricts one mount by `mount(2)`, for kernels before 5.12.
+pub(crate) fn restrict_mount(mounted: BorrowedFd<'_>, access: Access) -> nix::Result<()> {
+    match access {
+        Access::Unchanged => Ok(()),
+        Access::ReadOnly => remount(mounted, MsFlags::MS_RDONLY | NOSUID_NODEV),
+        Access::ReadWrite => remount(mounted, NOSUID_NODEV),
+        Access::Devices => remount(mounted, NOSUID),
+    }
+}
+
+/// Adds flags to a mount. The call must name the flags that a less privileged namespace may not clear
+/// (`mount_namespaces(7)`, "locked"); the atime flags stay as they are when none is named (`do_mount` in
+/// `fs/namespace.c`).
+fn remount(mounted: BorrowedFd<'_>, add: MsFlags) -> nix::Result<()> {
+    let has = fstatvfs(mounted)?.flags();
+    let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | add;
+    for (flag, bit) in [
+        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+    ] {
+        flags.set(bit, flags.contains(bit) || has.contains(flag));
+    }
+    mount(NO_PATH, proc_path(mounted).as_str(), NO_PATH, flags, NO_PATH)
+}
+
+/// Mounts a file system at a directory, whatever leads there.
+pub(crate) fn mount_at(at: BorrowedFd<'_>, kind: &str, flags: MsFlags, options: impl AsRef<OsStr>) -> nix::Result<()> {
+    fchdir(at)?;
+    mount(Some(kind), ".", Some(kind), flags, Some(options.as_ref()))
+}
+
+/// Detaches the mount at a name.
+pub(crate) fn detach(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
+    fchdir(dir)?;
+    umount2(name, MntFlags::MNT_DETACH)
+}
+
+/// The mounts below one, as paths from it: out of the kernel's table, by the numbers of mounts.
+pub(crate) fn mounts_below(top: BorrowedFd<'_>) -> nix::Result<Vec<PathBuf>> {
+    let io = |e: io::Error| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", top.as_raw_fd())).map_err(io)?;
+    let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).and_then(|n| n.trim().parse().ok()).ok_or(Errno::EIO)?;
+    let table = std::fs::read("/proc/self/mountinfo").map_err(io)?;
+    Ok(crate::tree::below(&table, number))
+}
+
+/// An overlay that is attached nowhere; `None` where the kernel cannot be given layers one by one (before 6.5).
+pub(crate) fn new_overlay(lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> nix::Result<Option<OwnedFd>> {
+    let options = match new::fsopen(c"overlay", new::FsOpenFlags::FSOPEN_CLOEXEC) {
+        Ok(options) => options,
+        Err(e) if lacks(errno(e)) => return Ok(None),
+        Err(e) => return Err(errno(e)),
+    };
+    let set = |key: &str, path: &Path| {
+        // A text of `fsconfig(2)` has at most 255 bytes; a descriptor's name always fits.
+        let opened = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        new::fsconfig_set_string(&options, key, proc_path(opened.as_fd())).map_err(errno)
+    };
+    // The highest comes first.
+    for (at, lower) in lowers.iter().rev().enumerate() {
+        match set("lowerdir+", lower) {
+            Err(Errno::EINVAL) if at == 0 => return Ok(None),
+            result => result?,
+        }
+    }
+    if let Some((upper, work)) = upper {
+        set("upperdir", upper)?;
+        set("workdir", work)?;
+    }
+    new::fsconfig_set_flag(&options, c"userxattr").map_err(errno)?;
+    new::fsconfig_create(&options).map_err(errno)?;
+    let attributes = new::MountAttrFlags::empty();
+    new::fsmount(&options, new::FsMountFlags::FSMOUNT_CLOEXEC, attributes).map(Some).map_err(errno)
+}
+
+/// The terminal of standard output.
+pub(crate) fn terminal() -> Option<PathBuf> {
+    io::IsTerminal::is_terminal(&io::stdout()).then(|| path_of(1).ok()).flatten().map(|(path, _)| path)
+}
+
+// ---- processes ----
+
+/// Runs a function in a child that ends at once, and returns what it said: `None` if it was killed.
+///
+/// The process may have other threads, whose locks nobody opens in the child: the function must do little more
+/// than make system calls.
+pub(crate) fn in_child(what: impl FnOnce() -> [u8; 8]) -> nix::Result<Option<[u8; 8]>> {
     let (read, write_end) = pipe2(OFlag::O_CLOEXEC)?;
-    // SAFETY: the process may have other threads, so the child may call only what is safe in a
-    // signal handler (fork(2)): `apply` makes system calls and allocates nothing, paths being
-    // copied to the stack by `NixPath` (those over 1 KiB would be allocated; the steps of a probe
-    // are the host's top-level names), and `_exit` runs no handler.
+    // SAFETY: the child makes system calls and small allocations, which fork(2) of every C library allows, and
+    // `_exit` runs no handler.
     match unsafe { fork() }? {
         ForkResult::Child => {
-            let report = match apply(ops) {
-                Ok(()) => [0u8; 8],
-                Err(failed) => encode(failed),
-            };
-            let told = write(&write_end, &report);
+            let told = write(&write_end, &what());
             // SAFETY: always; it ends the process.
             unsafe { nix::libc::_exit(i32::from(told.is_err())) }
         }
@@ -221,34 +411,9 @@ pub(crate) fn apply_in_child(ops: &[Op]) -> nix::Result<Result<(), Failed>> {
             let mut report = [0u8; 8];
             let told = std::fs::File::from(read).read_exact(&mut report);
             while waitpid(child, None) == Err(Errno::EINTR) {}
-            // A child that says nothing was killed: a seccomp filter may do that.
-            Ok(match told {
-                Ok(()) => decode(report),
-                Err(_) => Err(Failed { index: 0, why: Why::Errno(Errno::ENOSYS), lost: None }),
-            })
+            Ok(told.ok().map(|()| report))
         }
     }
-}
-
-/// Position (plus one) and errno as two native `u32`; all zero is success.
-fn encode(failed: Failed) -> [u8; 8] {
-    let errno = match failed.why {
-        Why::Errno(errno) => errno as u32,
-        Why::OtherDirectory => 0,
-    };
-    let index = u32::try_from(failed.index).unwrap_or(u32::MAX - 1) + 1;
-    (u64::from(index) << 32 | u64::from(errno)).to_ne_bytes()
-}
-
-fn decode(report: [u8; 8]) -> Result<(), Failed> {
-    let word = u64::from_ne_bytes(report);
-    let Some(index) = (word >> 32).checked_sub(1) else { return Ok(()) };
-    let errno = (word & u64::from(u32::MAX)) as i32;
-    let why = match errno {
-        0 => Why::OtherDirectory,
-        raw => Why::Errno(Errno::from_raw(raw)),
-    };
-    Err(Failed { index: index as usize, why, lost: None })
 }
 
 pub(crate) fn effective_ids() -> (u32, u32) {
@@ -267,10 +432,16 @@ pub(crate) fn getcwd() -> nix::Result<PathBuf> {
 
 /// Device and inode.
 pub(crate) fn identity(path: &Path) -> nix::Result<(u64, u64)> {
-    let st = stat(path)?;
-    // The types differ between architectures.
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the field's type differs between C libraries")]
-    Ok((st.st_dev as u64, st.st_ino as u64))
+    Ok(numbers(&stat(path)?))
+}
+
+pub(crate) fn identity_of(fd: BorrowedFd<'_>) -> nix::Result<(u64, u64)> {
+    Ok(numbers(&fstat(fd)?))
+}
+
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the fields' types differ between C libraries")]
+fn numbers(found: &nix::sys::stat::FileStat) -> (u64, u64) {
+    (found.st_dev as u64, found.st_ino as u64)
 }
 
 pub(crate) fn noexec(path: &Path) -> nix::Result<bool> {

@@ -301,7 +301,8 @@ fn a_refused_step_leaves_the_files_as_they_were_and_another_way_may_follow() {
             ("unshare", "Untouched"),
             ("mount", "SameFiles"),
             ("symlinkat", "SameFiles"),
-            ("statfs", "SameFiles"), // after the root was changed
+            ("move_mount", "SameFiles"),
+            ("chdir", "SameFiles"), // after the root was changed
         ] {
             let mut command = scene.enter();
             command.args(["--refuse", call, "--or-else", "--symlink", "/.xeno-law/a", "b"]);
@@ -318,6 +319,29 @@ fn a_refused_step_leaves_the_files_as_they_were_and_another_way_may_follow() {
 }
 
 #[test]
+fn a_kernel_that_lacks_the_newer_calls_makes_the_same_root() {
+    for scene in scenes() {
+        let (app, copy) = (scene.path("app"), scene.path("copy"));
+        fs::write(&app, "original").unwrap();
+        fs::write(&copy, "copy").unwrap();
+        fs::set_permissions(&copy, Permissions::from_mode(0o666)).unwrap();
+        let newer = ["openat2", "open_tree", "mount_setattr"];
+        let sets = [&newer[..0], &newer[..1], &newer[1..2], &newer[2..], &newer[..]];
+        for lacks in sets {
+            let mut command = scene.enter();
+            command.args(lacks.iter().flat_map(|call| ["--lack", call]));
+            command.args(["--symlink", "/.xeno-law/a", "b", "--bind"]).arg(&copy).arg(&app);
+            let shell =
+                "cat app; pwd; readlink /.xeno-law/a; (echo x >app) 2>/dev/null || echo read-only; mkdir /x 2>/dev/null || echo none";
+            let out = command.args(["--", "/bin/sh", "-c", shell]).output().unwrap();
+            let err = String::from_utf8_lossy(&out.stderr).into_owned();
+            let expected = format!("copy{}\nb\nread-only\nnone\n", scene.dir.path().display());
+            assert_eq!(String::from_utf8_lossy(&out.stdout), expected, "{} without {lacks:?}: {err}", scene.who);
+        }
+    }
+}
+
+#[test]
 fn a_process_that_went_back_is_in_no_chroot() {
     if !has("unshare") {
         return;
@@ -327,7 +351,7 @@ fn a_process_that_went_back_is_in_no_chroot() {
         fs::write(&app, "original").unwrap();
         fs::write(&copy, "copy").unwrap();
         let mut command = scene.enter();
-        command.args(["--refuse", "statfs", "--or-else", "--bind"]).arg(&copy).arg(&app);
+        command.args(["--refuse", "chdir", "--or-else", "--bind"]).arg(&copy).arg(&app);
         assert_eq!(said(command.args(["--", "unshare", "-Ur", "id", "-u"])), "0\n");
     }
 }

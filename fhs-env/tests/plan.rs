@@ -53,22 +53,22 @@ deny setgroups
 map user 1000 to itself
 map group 100 to itself
 mount a tmpfs on /
-bind file /.dockerenv
+bind /.dockerenv as it is
 link /bin -> usr/bin
-bind tree /lib
-bind tree /proc
-bind tree /usr
-directory /.xeno
-file /.xeno/64.cache (12 bytes)
+bind /lib as it is
+bind /proc as it is
+bind /usr as it is
+directory /.xeno (mode 0755)
+file /.xeno/64.cache (12 bytes, mode 0444)
 link /.xeno/64.so -> /srv/cache/ld.so
-directory /nix
-directory /nix/store
-directory /nix/store/x-glibc
-directory /nix/store/x-glibc/lib
+directory /nix (mode 0755)
+directory /nix/store (mode 0755)
+directory /nix/store/x-glibc (mode 0755)
+directory /nix/store/x-glibc/lib (mode 0755)
 link /nix/store/x-glibc/lib/ld-linux-x86-64.so.2 -> /.xeno/64.so
+bind /srv/cache/app at /usr/games/app read-only
 make / read-only
 change root
-bind /srv/cache/app read-only over /usr/games/app
 change directory to /usr/src
 ",
     );
@@ -84,11 +84,11 @@ fn root_gets_a_mount_namespace_alone_that_takes_mounts_and_gives_none() {
 unshare mount namespace
 make every mount a slave
 mount a tmpfs on /
-bind file /.dockerenv
+bind /.dockerenv as it is
 link /bin -> usr/bin
-bind tree /lib
-bind tree /proc
-bind tree /usr
+bind /lib as it is
+bind /proc as it is
+bind /usr as it is
 make / read-only
 change root
 change directory to /
@@ -105,10 +105,10 @@ fn an_extended_directory_is_carried_over_entry_by_entry() {
     assert_eq!(
         part,
         [
-            "directory /lib",
+            "directory /lib (mode 0755)",
             "link /lib/libz.so.1 -> libz.so.1.3",
-            "bind file /lib/libz.so.1.3",
-            "bind tree /lib/modules",
+            "bind /lib/libz.so.1.3 as it is",
+            "bind /lib/modules as it is",
             "link /lib/ld-linux.so.2 -> /.xeno/32.so",
         ]
     );
@@ -198,5 +198,5 @@ fn no_name_can_forge_a_line_of_the_plan() {
     let mut root = PrivateRoot::new();
     root.directory("/a\nchange root");
     let text = root.plan(&host(), &user()).unwrap().to_string();
-    assert!(text.contains("\ndirectory \"/a\\nchange root\"\n"), "{text}");
+    assert!(text.contains("\ndirectory \"/a\\nchange root\" (mode 0755)\n"), "{text}");
 }

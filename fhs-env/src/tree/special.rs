@@ -1,0 +1,145 @@
+//! The file systems of the kernel's own: proc, a minimal `/dev`, overlays.
+
+use super::{PARENT_MODE, TEMPORARY, Tree};
+use crate::error::Fault;
+use crate::op::{Access, Op, Source, Upper};
+use crate::sys;
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What in proc acts on the whole machine (`proc(5)`).
+const MACHINE_WIDE: &[&str] = &["sys", "sysrq-trigger", "irq", "bus"];
+/// The device nodes that reveal and change nothing (`null(4)`, `full(4)`, `random(4)`, `tty(4)`).
+const HARMLESS: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+/// The links a `/dev` has (`Documentation/admin-guide/devices.rst`, "Compulsory links").
+const DEVICE_LINKS: &[(&str, &str)] = &[
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("fd", "/proc/self/fd"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+
+impl Tree {
+    pub(super) fn proc(&mut self, path: &Path, own: bool) -> Result<(), Fault> {
+        if own {
+            self.mount(path, |at| sys::mount_at(at, "proc", sys::NOSUID_NODEV | sys::NOEXEC, ""))?;
+        } else {
+            self.bind(&Source::Path("/proc".into()), path, Access::ReadWrite)?;
+        }
+        for name in MACHINE_WIDE {
+            let path = path.join(name);
+            match self.open(&path) {
+                // One that may not be written anyway stays as it is: covering it could be refused.
+                Ok(found) if sys::may_write(found.as_fd()) => self.bind_opened(found.as_fd(), &path, Access::ReadOnly)?,
+                Ok(_) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn minimal_dev(&mut self, path: &Path) -> Result<(), Fault> {
+        self.apply(&Op::Tmpfs { path: path.to_owned(), mode: PARENT_MODE, size: None })?;
+        for name in HARMLESS {
+            self.bind(&Source::Path(Path::new("/dev").join(name)), &path.join(name), Access::Devices)?;
+        }
+        for (name, target) in DEVICE_LINKS {
+            self.make_link(&path.join(name), Path::new(target))?;
+        }
+        self.make_directory(&path.join("shm"), PARENT_MODE)?;
+        let pts = path.join("pts");
+        self.mount(&pts, |at| sys::mount_at(at, "devpts", sys::NOSUID | sys::NOEXEC, "newinstance,ptmxmode=0666,mode=620"))?;
+        if let Some(terminal) = sys::terminal() {
+            self.bind(&Source::Path(terminal), &path.join("console"), Access::Devices)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn overlay(&mut self, path: &Path, lowers: &[PathBuf], upper: &Upper) -> Result<(), Fault> {
+        let lowers: Vec<PathBuf> = lowers.iter().map(|lower| self.absolute(lower)).collect::<Result<_, _>>()?;
+        let place = OsStr::new(TEMPORARY);
+        let (directories, memory) = match upper {
+            Upper::None => (None, false),
+            Upper::Directories { upper, work } => (Some((self.absolute(upper)?, self.absolute(work)?)), false),
+            Upper::Memory => (Some(self.memory(place)?), true),
+        };
+        let upper = directories.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
+        let result = self.mount_overlay(path, &lowers, upper);
+        if memory {
+            // The overlay keeps its own hold of the directories.
+            sys::detach(self.base.as_fd(), place)?;
+            sys::remove_directory_at(self.base.as_fd(), place)?;
+        }
+        result
+    }
+
+    fn mount_overlay(&mut self, path: &Path, lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<(), Fault> {
+        match sys::new_overlay(lowers, upper)? {
+            Some(tree) => {
+                let at = self.make_directory(path, PARENT_MODE)?;
+                sys::attach(tree.as_fd(), at.as_fd())?;
+                self.covered(path)
+            }
+            None => {
+                let options = classic_options(lowers, upper);
+                self.mount(path, |at| sys::mount_at(at, "overlay", sys::NOTHING, OsStr::from_bytes(&options)))
+            }
+        }
+    }
+
+    /// A path that means the same wherever the process is.
+    fn absolute(&self, path: &Path) -> Result<PathBuf, Fault> {
+        if path.is_absolute() { Ok(path.to_owned()) } else { Ok(sys::path_of(self.start.as_raw_fd())?.0.join(path)) }
+    }
+
+    /// Directories in memory for the changes to an overlay, which are seen nowhere else.
+    fn memory(&self, place: &OsStr) -> Result<(PathBuf, PathBuf), Fault> {
+        sys::directory_at(self.base.as_fd(), place, Mode::from_bits_truncate(0o700))?;
+        let at = sys::open_name(self.base.as_fd(), place)?;
+        sys::mount_at(at.as_fd(), "tmpfs", sys::NOSUID_NODEV, "mode=0755")?;
+        // By its path: what was opened before lies under the mount.
+        let holder = Path::new("/..").join(place);
+        let layers = ["upper", "work"].map(|name| holder.join(name));
+        for layer in &layers {
+            sys::make_directory(layer)?;
+        }
+        let [upper, work] = layers;
+        Ok((upper, work))
+    }
+}
+
+/// The options of an overlay as one text (`Documentation/filesystems/overlayfs.rst`); a comma, colon or backslash in a
+/// name is escaped.
+fn classic_options(lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> Vec<u8> {
+    let escaped = |path: &Path, special: &[u8]| -> Vec<u8> {
+        let bytes = path.as_os_str().as_bytes().iter();
+        bytes.flat_map(|b| special.contains(b).then_some(b'\\').into_iter().chain([*b])).collect()
+    };
+    let lowers: Vec<Vec<u8>> = lowers.iter().rev().map(|lower| escaped(lower, b":,\\")).collect();
+    let mut options = [b"userxattr,lowerdir=".as_slice(), &lowers.join(b":".as_slice())].concat();
+    if let Some((upper, work)) = upper {
+        for (key, path) in [(b",upperdir=".as_slice(), upper), (b",workdir=", work)] {
+            options.extend_from_slice(key);
+            options.extend(escaped(path, b",\\"));
+        }
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_layer_comes_first_and_separators_in_names_are_escaped() {
+        let lowers = ["/low".into(), "/a:b,c\\d".into()];
+        let options = classic_options(&lowers, Some((Path::new("/u,p"), Path::new("/w:k"))));
+        assert_eq!(options, br"userxattr,lowerdir=/a\:b\,c\\d:/low,upperdir=/u\,p,workdir=/w:k");
+    }
+}
