@@ -90,26 +90,39 @@ impl TreeBuilder {
         self.directory.path()
     }
 
-    /// Adds a directory (0755); it is no error if it is there.
-    pub(crate) fn add_dir(&self, relative: &Path) -> io::Result<()> {
+    /// Adds a directory (0755); it is no error if it is there. This and its neighbours take paths relative to the tree and
+    /// follow links in it: whoever calls them knows that what is above a path is a directory of the tree.
+    ///
+    /// # Errors
+    /// As mkdir(2).
+    pub fn add_dir(&self, relative: &Path) -> io::Result<()> {
         match fs::create_dir(self.path().join(relative)) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
         }
     }
 
-    /// Opens a new file for writing; an existing one is an error.
-    pub(crate) fn add_file(&self, relative: &Path) -> io::Result<File> {
+    /// Opens a new file for writing, of mode 0600; an existing one is an error.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn add_file(&self, relative: &Path) -> io::Result<File> {
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path().join(relative))
     }
 
     /// Adds a symbolic link.
-    pub(crate) fn add_link(&self, relative: &Path, target: &Path) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As symlink(2).
+    pub fn add_link(&self, relative: &Path, target: &Path) -> io::Result<()> {
         std::os::unix::fs::symlink(target, self.path().join(relative))
     }
 
     /// Adds a second name of a file of this tree.
-    pub(crate) fn add_hard_link(&self, relative: &Path, existing: &Path) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As link(2).
+    pub fn add_hard_link(&self, relative: &Path, existing: &Path) -> io::Result<()> {
         fs::hard_link(self.path().join(existing), self.path().join(relative))
     }
 
@@ -119,7 +132,10 @@ impl TreeBuilder {
     }
 
     /// Sets a file's or directory's mode.
-    pub(crate) fn set_mode(&self, relative: &Path, mode: u32) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As chmod(2).
+    pub fn set_mode(&self, relative: &Path, mode: u32) -> io::Result<()> {
         fs::set_permissions(self.path().join(relative), Permissions::from_mode(mode))
     }
 

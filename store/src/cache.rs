@@ -118,6 +118,25 @@ impl Cache {
         Ok(path)
     }
 
+    /// Makes a directory that is named by its content, of whatever `build` puts into it; one that exists is left alone.
+    ///
+    /// # Errors
+    /// Whatever `build` reports, or when it cannot be written; nothing of it is left then.
+    pub fn put_built<E: From<Error>>(
+        &self,
+        kind: &str,
+        name: &str,
+        build: impl FnOnce(&TreeBuilder) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        let path = self.path(kind, name);
+        if !path.exists() {
+            let tree = TreeBuilder::new(&self.directory(kind)?)?;
+            build(&tree)?;
+            atomic::commit_trees(vec![(tree, path.clone())])?;
+        }
+        Ok(path)
+    }
+
     /// Removes an entry; it is no error if there is none.
     pub fn forget(&self, kind: &str, name: &str) {
         atomic::discard(&self.path(kind, name));
@@ -141,5 +160,21 @@ mod tests {
         assert_eq!(fs::read_link(farm.join("liba.so.1")).unwrap(), Path::new("/x/liba.so.1.2"));
         cache.forget("loader", "k");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_whose_building_fails_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("cache"));
+        let built = |ok: bool| {
+            cache.put_built("tree", "t", |tree| {
+                tree.add_dir(Path::new("d")).unwrap();
+                tree.add_file(Path::new("d/f")).unwrap().write_all(b"x").unwrap();
+                if ok { Ok(()) } else { Err(Error::new(crate::Kind::Malformed, "build", "t", "half of it is missing", "")) }
+            })
+        };
+        assert_eq!(built(false).unwrap_err().kind(), crate::Kind::Malformed);
+        assert_eq!(fs::read_dir(cache.root().join("tree")).unwrap().count(), 0);
+        assert_eq!(fs::read(built(true).unwrap().join("d/f")).unwrap(), b"x");
     }
 }
