@@ -38,6 +38,7 @@ mod enter;
 mod error;
 mod host;
 mod op;
+pub mod policy;
 mod refusal;
 mod root;
 mod sandbox;
