@@ -18,6 +18,7 @@ pub mod index;
 pub mod installed;
 pub mod lock;
 pub mod nar;
+pub mod near;
 pub mod openpgp;
 pub mod paths;
 pub mod progress;

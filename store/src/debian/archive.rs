@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetched, Fetcher, Job};
 use crate::index::contents::{self, SonameIndex};
 use crate::index::packages::{self, PackageFile, PackageIndex};
+use crate::index::relations::{self, RelationIndex};
 use crate::nar::{hex, parse_sha256};
 use crate::openpgp::Keyring;
 use crate::progress::Progress;
@@ -76,10 +77,15 @@ impl State {
             self.entry(&path).map(|(hash, size)| Source { path, hash, size, suffix: "packages" })
         })
     }
+
+    /// The same file, of which another index is made.
+    pub(super) fn relations(&self, arch: &str) -> Option<Source<'_>> {
+        self.packages(arch).map(|source| Source { suffix: "relations", ..source })
+    }
 }
 
 /// A big index of the archive, and the name of the small one made from it.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     path: String,
     hash: &'a str,
     size: u64,
@@ -87,7 +93,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn index_path(&self, root: &StoreRoot) -> PathBuf {
+    pub(super) fn index_path(&self, root: &StoreRoot) -> PathBuf {
         root.index_dir().join(format!("{}.{}", self.hash, self.suffix))
     }
 }
@@ -326,8 +332,8 @@ impl Archive {
     fn discard_unnamed(&self, old: &State, new: &State) {
         for (path, (hash, _)) in &old.entries {
             if !new.entries.values().any(|(h, _)| h == hash) {
-                let suffix = if path.contains("Contents") { "sonames" } else { "packages" };
-                discard(&self.root.index_dir().join(format!("{hash}.{suffix}")));
+                let made: &[&str] = if path.contains("Contents") { &["sonames"] } else { &["packages", "relations"] };
+                made.iter().for_each(|suffix| discard(&self.root.index_dir().join(format!("{hash}.{suffix}"))));
             }
         }
     }
@@ -365,8 +371,12 @@ impl Archive {
         self.assemble(suite, arch, states.into_iter().flatten().collect())
     }
 
-    fn open_suite(&self, suite: &str, arch: &str) -> Result<Option<Suite>> {
+    /// The Releases of a suite and of what amends it, as far as there are any.
+    pub(super) fn pocket_states(&self, suite: &str) -> Result<Vec<(String, Arc<State>)>> {
         let names = pockets(suite);
+        if self.offline {
+            return Ok(names.into_iter().filter_map(|p| self.stored_state(&p).map(|s| (p, Arc::new(s)))).collect());
+        }
         let states: Vec<Result<Option<Arc<State>>>> = thread::scope(|scope| {
             let threads: Vec<_> = names.iter().map(|p| scope.spawn(|| self.state(p, false))).collect();
             threads.into_iter().map(|t| t.join().unwrap_or(Ok(None))).collect()
@@ -377,11 +387,21 @@ impl Archive {
                 found.push((name, state));
             }
         }
+        Ok(found)
+    }
+
+    fn open_suite(&self, suite: &str, arch: &str) -> Result<Option<Suite>> {
+        let found = self.pocket_states(suite)?;
         match found.first() {
             Some((name, state)) if name == suite && state.contents(arch).is_some() => {}
             _ => return Ok(None),
         }
-        self.build_missing(suite, arch, &found)?;
+        let mut sources = Vec::new();
+        for (name, state) in &found {
+            let contents = if name == suite { state.contents(arch) } else { None };
+            sources.extend(contents.into_iter().chain(state.packages(arch)).map(|source| (name.as_str(), state, source)));
+        }
+        self.build_missing(suite, arch, sources)?;
         match self.assemble(suite, arch, found) {
             Some(suite) => Ok(Some(suite)),
             None => Err(Error::new(
@@ -413,20 +433,18 @@ impl Archive {
     }
 
     /// Fetches the big indexes whose small ones are missing or unreadable, and makes those.
-    fn build_missing(&self, suite: &str, arch: &str, states: &[(String, Arc<State>)]) -> Result<()> {
+    pub(super) fn build_missing(&self, suite: &str, arch: &str, sources: Vec<(&str, &Arc<State>, Source<'_>)>) -> Result<()> {
         let index_dir = self.root.make(Sub::Index)?;
         let mut tasks = Vec::new();
-        for (name, state) in states {
-            let contents = if name == suite { state.contents(arch) } else { None };
-            for source in contents.into_iter().chain(state.packages(arch)) {
-                let path = source.index_path(&self.root);
-                let sound = match source.suffix {
-                    "sonames" => SonameIndex::open(&path).is_ok(),
-                    _ => PackageIndex::open(&path).is_ok(),
-                };
-                if !sound {
-                    tasks.push(((job(name, state, &source)?, source, path), name));
-                }
+        for (name, state, source) in sources {
+            let path = source.index_path(&self.root);
+            let sound = match source.suffix {
+                "sonames" => SonameIndex::open(&path).is_ok(),
+                "relations" => RelationIndex::open(&path).is_ok(),
+                _ => PackageIndex::open(&path).is_ok(),
+            };
+            if !sound {
+                tasks.push(((job(name, state, &source)?, source, path), name));
             }
         }
         if tasks.is_empty() {
@@ -442,7 +460,7 @@ impl Archive {
                 Ok(file) => ready.push((task, file)),
                 // A mirror in the middle of an update lists what it does not have yet. That must not stop everything;
                 // an attacker on the way gains nothing, as he could withhold the whole suite.
-                Err(error) if pocket.as_str() != suite && matches!(error.kind(), Kind::NotFound | Kind::Size | Kind::Hash) => {
+                Err(error) if *pocket != suite && matches!(error.kind(), Kind::NotFound | Kind::Size | Kind::Hash) => {
                     self.warn(format!("{error}; {pocket} ({arch}) is left out this time"));
                 }
                 Err(error) => return Err(error),
@@ -479,7 +497,11 @@ fn build(file: &Fetched, label: &str, source: &Source<'_>, to: &Path) -> Result<
     } else {
         Box::new(BufReader::with_capacity(256 * 1024, flate2::read::MultiGzDecoder::new(input)))
     };
-    if source.suffix == "sonames" { contents::build(&mut reader, label, to) } else { packages::build(&mut reader, label, to) }
+    match source.suffix {
+        "sonames" => contents::build(&mut reader, label, to),
+        "relations" => relations::build(&mut reader, label, to),
+        _ => packages::build(&mut reader, label, to),
+    }
 }
 
 /// Of a thousand entries the dozen that may be wanted.

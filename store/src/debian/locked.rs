@@ -70,8 +70,14 @@ impl Debian {
             );
         }
         drop(used);
-        let mut packages: Vec<LockedPackage> =
-            groups.values().flat_map(|(group, stored)| group.members.iter().map(|m| locked_package(m, stored))).collect();
+        let packages = groups.values().flat_map(|(group, stored)| group.members.iter().map(|m| locked_package(m, stored))).collect();
+        let lock = self.lock_of(resolution.needs.arch.to_string(), target_sha256.to_owned(), packages);
+        let target = Target { tree: tree_sha256.map(str::to_owned), ..lock.target };
+        Ok(Lock { target, libc_set, libraries: libraries.into_values().collect(), ..lock })
+    }
+
+    /// A lock of packages, and of the signed indexes they were found in.
+    pub(super) fn lock_of(&self, arch: String, target_sha256: String, mut packages: Vec<LockedPackage>) -> Lock {
         packages.sort_by(|a, b| (&a.name, &a.arch, &a.version).cmp(&(&b.name, &b.arch, &b.version)));
         packages.dedup();
         let mut suites: Vec<LockedSuite> = Vec::new();
@@ -89,16 +95,16 @@ impl Debian {
             }
         }
         suites.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Lock {
+        Lock {
             schema: SCHEMA,
             recipe: RECIPE,
-            arch: resolution.needs.arch.to_string(),
-            target: Target { sha256: target_sha256.to_owned(), tree: tree_sha256.map(str::to_owned) },
-            libc_set,
+            arch,
+            target: Target { sha256: target_sha256, tree: None },
+            libc_set: None,
             suites,
             packages,
-            libraries: libraries.into_values().collect(),
-        })
+            libraries: Vec::new(),
+        }
     }
 
     pub(super) fn answer_from(&self, lock: &Lock, wants: &[Want]) -> Result<Vec<Option<Offer>>> {
@@ -147,7 +153,7 @@ impl Debian {
     }
 
     /// Installs the packages behind these store paths; each must become exactly the path the lock names.
-    fn install_locked(&self, lock: &Lock, store_paths: &[&str]) -> Result<Vec<(Group, StorePath)>> {
+    pub(super) fn install_locked(&self, lock: &Lock, store_paths: &[&str]) -> Result<Vec<(Group, StorePath)>> {
         let mut groups = Vec::new();
         for name in store_paths {
             let mut members = Vec::new();
@@ -211,7 +217,7 @@ fn drift(subject: &str, cause: &str) -> Error {
     Error::new(Kind::Drift, "follow lock", subject, cause, "make the lock anew, or restore the store")
 }
 
-fn locked_package(member: &Found, stored: &StorePath) -> LockedPackage {
+pub(super) fn locked_package(member: &Found, stored: &StorePath) -> LockedPackage {
     LockedPackage {
         name: member.name.clone(),
         version: member.file.version.clone(),

@@ -4,9 +4,12 @@
 //! read symbol versions: the resolver checks those.
 
 mod archive;
+pub mod closure;
+mod depends;
 mod install;
 mod libc;
 mod locked;
+mod relations;
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};

@@ -1,4 +1,5 @@
-//! Compact indexes made from an archive's big ones: sonames ([`contents`]) and packages ([`packages`]).
+//! Compact indexes made from an archive's big ones: sonames ([`contents`]), package files ([`packages`]), and what
+//! whole packages need ([`relations`]).
 //!
 //! An index file is named by the SHA-256 of the file it was made from and never changes; looking
 //! something up maps it and reads a few pages.
@@ -6,6 +7,7 @@
 pub mod contents;
 mod file;
 pub mod packages;
+pub mod relations;
 
 use std::io::{self, BufRead};
 

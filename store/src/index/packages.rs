@@ -55,21 +55,25 @@ impl PackageIndex {
 
     /// The newest version of a package in this archive.
     pub fn get(&self, name: &str) -> Option<PackageFile> {
-        let mut cursor = Cursor::at(self.records.as_ref(), self.map.get(name)?)?;
-        let version = cursor.text()?.to_owned();
-        let arch = cursor.text()?.to_owned();
-        let filename = match cursor.varint()? {
-            0 => cursor.text()?.to_owned(),
-            _ => format!("{}{}", cursor.text()?, usual_name(name, &version, &arch)),
-        };
-        let size = cursor.varint()?;
-        let sha256 = cursor.take(32)?.try_into().ok()?;
-        let sha1 = match cursor.varint()? {
-            0 => None,
-            _ => Some(hex(cursor.take(20)?)),
-        };
-        Some(PackageFile { version, arch, filename, size, sha256, sha1 })
+        read_record(name, &mut Cursor::at(self.records.as_ref(), self.map.get(name)?)?)
     }
+}
+
+/// Reads what [`Stanza::record`] wrote.
+pub(super) fn read_record(name: &str, cursor: &mut Cursor<'_>) -> Option<PackageFile> {
+    let version = cursor.text()?.to_owned();
+    let arch = cursor.text()?.to_owned();
+    let filename = match cursor.varint()? {
+        0 => cursor.text()?.to_owned(),
+        _ => format!("{}{}", cursor.text()?, usual_name(name, &version, &arch)),
+    };
+    let size = cursor.varint()?;
+    let sha256 = cursor.take(32)?.try_into().ok()?;
+    let sha1 = match cursor.varint()? {
+        0 => None,
+        _ => Some(hex(cursor.take(20)?)),
+    };
+    Some(PackageFile { version, arch, filename, size, sha256, sha1 })
 }
 
 /// Reads an uncompressed `Packages` and writes its index.
@@ -125,9 +129,10 @@ fn usual_name(name: &str, version: &str, arch: &str) -> String {
     format!("{name}_{version}_{arch}.deb")
 }
 
-struct Stanza {
-    name: String,
-    file: PackageFile,
+/// One package's lines, as far as they say where its file is.
+pub(super) struct Stanza {
+    pub(super) name: String,
+    pub(super) file: PackageFile,
     has_hash: bool,
 }
 
@@ -140,7 +145,7 @@ impl Default for Stanza {
 }
 
 impl Stanza {
-    fn line(&mut self, line: &[u8]) {
+    pub(super) fn line(&mut self, line: &[u8]) {
         // Descriptions need not concern us, in whatever encoding they are.
         let Ok(line) = std::str::from_utf8(line) else { return };
         let Some((key, value)) = line.split_once(": ") else { return };
@@ -163,7 +168,7 @@ impl Stanza {
         }
     }
 
-    fn check(&self) -> Result<(), &'static str> {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
         let path = &self.file.filename;
         if self.file.version.is_empty() {
             return Err("Version");
@@ -177,7 +182,7 @@ impl Stanza {
         if self.has_hash { Ok(()) } else { Err("SHA256") }
     }
 
-    fn record(&self, out: &mut Vec<u8>) {
+    pub(super) fn record(&self, out: &mut Vec<u8>) {
         put_text(out, &self.file.version);
         put_text(out, &self.file.arch);
         // Nearly every file is called as the archive's rules say, and then only its directory need be kept.
