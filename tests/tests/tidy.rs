@@ -10,6 +10,7 @@ use xeno_tests::source::{Blank, blank, files, has_word, text, without_tests};
 /// The files that may use `unsafe`, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
     ("cli/src/entry.rs", "the C entry point: Rust's own runs before main and costs what a start may not"),
+    ("fhs-env/src/process/sys.rs", "clone(2), signal handlers, filters and descriptors by number have no safe form"),
     ("fhs-env/src/sys.rs", "fork(2) has no safe form"),
     ("ld-shim/src/arch/aarch64.rs", "the first instructions, the last ones, and the system calls"),
     ("ld-shim/src/arch/riscv64.rs", "the first instructions, the last ones, and the system calls"),
@@ -55,9 +56,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("resolver", &[]),
     ("store", &["resolver"]),
     ("launch", &["patcher", "ld-shim", "fhs-env", "resolver", "store"]),
-    ("wrap", &["patcher", "fhs-env", "resolver"]),
+    ("wrap", &["patcher", "fhs-env", "resolver", "store"]),
     ("xeno", &["patcher", "ld-shim", "fhs-env", "resolver", "store", "launch", "wrap"]),
-    ("xeno-tests", &["patcher", "ld-shim", "fhs-env", "resolver", "store", "launch"]),
+    ("xeno-tests", &["patcher", "ld-shim", "fhs-env", "resolver", "store", "launch", "wrap"]),
     ("xtask", &[]),
     ("xeno-fuzz", &["patcher", "ld-shim"]),
 ];
