@@ -105,7 +105,7 @@ pub(crate) fn apply_in_child(ops: &[Op]) -> nix::Result<Result<(), Failed>> {
         Err(failed) => encode(&failed),
     })?;
     // A child that says nothing was killed: a seccomp filter may do that.
-    Ok(report.map_or(Err(Failed { index: 0, fault: Fault::Errno(Errno::ENOSYS), lost: None }), decode))
+    Ok(report.map_or(Err(Failed { index: 0, fault: Fault::Step(Errno::ENOSYS), lost: None }), decode))
 }
 
 /// Position (plus one) and errno as two native `u32`; all zero is success.
@@ -121,7 +121,7 @@ fn decode(report: [u8; 8]) -> Result<(), Failed> {
     let errno = (word & u64::from(u32::MAX)) as i32;
     let fault = match errno {
         0 => Fault::OtherDirectory,
-        raw => Fault::Errno(Errno::from_raw(raw)),
+        raw => Fault::Step(Errno::from_raw(raw)),
     };
     Err(Failed { index: index as usize, fault, lost: None })
 }

@@ -6,13 +6,26 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// What went wrong in one step.
+/// What went wrong in one step: in which part of it, and what the kernel said.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
-    /// The kernel said so.
-    Errno(Errno),
-    /// The kernel said so of what was to be bound.
+    /// Looking up what was to be bound.
     Source(Errno),
+    /// Making the directories above the destination.
+    Parents(Errno),
+    /// Finding or making the destination itself.
+    Place(Errno),
+    /// Reading the content of a file.
+    Read(Errno),
+    /// Writing the content of a file.
+    Write(Errno),
+    /// Mounting, or attaching what was to be mounted.
+    Mount(Errno),
+    /// Making what is mounted read-only, or what else was asked for.
+    Restrict(Errno),
+    /// A step that has one part only.
+    Step(Errno),
     /// The working directory's path leads somewhere else in the new root.
     OtherDirectory,
     /// The path that a descriptor was opened by leads to another file by now.
@@ -25,27 +38,34 @@ impl Fault {
     /// The kernel's answer, where there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            Fault::Errno(errno) | Fault::Source(errno) => Some(*errno),
-            _ => None,
+            Fault::Source(e) | Fault::Parents(e) | Fault::Place(e) | Fault::Read(e) => Some(*e),
+            Fault::Write(e) | Fault::Mount(e) | Fault::Restrict(e) | Fault::Step(e) => Some(*e),
+            Fault::OtherDirectory | Fault::OtherFile | Fault::OtherLink(_) => None,
         }
     }
 }
 
 impl From<Errno> for Fault {
     fn from(errno: Errno) -> Fault {
-        Fault::Errno(errno)
+        Fault::Step(errno)
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Errno(errno) => f.write_str(errno.desc()),
-            Fault::Source(errno) => write!(f, "what is to be bound: {}", errno.desc()),
-            Fault::OtherDirectory => f.write_str("the path leads to another directory there"),
-            Fault::OtherFile => f.write_str("its path leads to another file by now"),
-            Fault::OtherLink(target) => write!(f, "there is a link to {} already", shown(target)),
-        }
+        let part = match self {
+            Fault::Source(_) => "what is to be bound: ",
+            Fault::Parents(_) => "the directories above: ",
+            Fault::Place(_) => "the place itself: ",
+            Fault::Read(_) => "reading the content: ",
+            Fault::Write(_) => "writing the content: ",
+            Fault::Mount(_) | Fault::Step(_) => "",
+            Fault::Restrict(_) => "restricting it: ",
+            Fault::OtherDirectory => "the path leads to another directory there",
+            Fault::OtherFile => "its path leads to another file by now",
+            Fault::OtherLink(target) => return write!(f, "there is a link to {} already", shown(target)),
+        };
+        write!(f, "{part}{}", self.errno().map_or("", |errno| errno.desc()))
     }
 }
 

@@ -1,19 +1,20 @@
 //! The crate's one door to the kernel for files and mounts: thin calls, no decisions.
 
 use crate::host::EntryKind;
-use crate::op::{Access, Content};
+use crate::op::Access;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, mkdirat, stat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstat, mkdirat, stat};
 use nix::sys::statvfs::{FsFlags, fstatvfs, statvfs};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, UnlinkatFlags, chroot, fchdir, fork, getegid, geteuid, pipe2, pivot_root, symlinkat, unlinkat, write};
 use rustix::mount as new;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const NO_PATH: Option<&str> = None;
@@ -150,11 +151,24 @@ pub(crate) enum EntryType {
 }
 
 pub(crate) fn kind_of(fd: BorrowedFd<'_>) -> nix::Result<EntryType> {
-    Ok(match SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT {
+    fstat(fd).map(|found| kind(&found))
+}
+
+fn kind(found: &FileStat) -> EntryType {
+    match SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFDIR => EntryType::Directory,
         SFlag::S_IFLNK => EntryType::Link,
         _ => EntryType::Other,
-    })
+    }
+}
+
+/// What an absolute path of the old root leads to.
+pub(crate) fn source_kind(path: &Path) -> nix::Result<EntryType> {
+    stat(path).map(|found| kind(&found))
+}
+
+pub(crate) fn change_directory(to: BorrowedFd<'_>) -> nix::Result<()> {
+    fchdir(to)
 }
 
 /// Whether the process may write there (`faccessat2(2)`); true where the kernel cannot say.
@@ -196,26 +210,18 @@ pub(crate) fn change_mode(place: BorrowedFd<'_>, mode: Mode) -> nix::Result<()> 
     fchmodat(AT_FDCWD, proc_path(place).as_str(), mode, FchmodatFlags::FollowSymlink)
 }
 
-/// Writes all of a content.
-pub(crate) fn fill(file: BorrowedFd<'_>, content: &Content) -> nix::Result<()> {
-    match content {
-        Content::Bytes(bytes) => write_all(file, bytes),
-        Content::Descriptor(fd) => {
-            let from = adopt(*fd)?;
-            let mut buffer = [0u8; 1 << 16];
-            loop {
-                match nix::unistd::read(&from, &mut buffer) {
-                    Ok(0) => return Ok(()),
-                    Ok(n) => write_all(file, buffer.get(..n).unwrap_or_default())?,
-                    Err(Errno::EINTR) => {}
-                    Err(errno) => return Err(errno),
-                }
-            }
+/// The next bytes of a file; none at its end.
+pub(crate) fn read_some<'a>(file: BorrowedFd<'_>, buffer: &'a mut [u8]) -> nix::Result<&'a [u8]> {
+    loop {
+        match nix::unistd::read(file, buffer) {
+            Ok(n) => return Ok(buffer.get(..n).unwrap_or_default()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
 }
 
-fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()> {
+pub(crate) fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
         match write(file, bytes) {
             Ok(0) => return Err(Errno::ENOSPC),
@@ -228,7 +234,7 @@ fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<()> {
 }
 
 /// Takes over an inherited descriptor, which is closed in the end.
-fn adopt(fd: RawFd) -> nix::Result<OwnedFd> {
+pub(crate) fn adopt(fd: RawFd) -> nix::Result<OwnedFd> {
     use std::os::fd::FromRawFd;
     // SAFETY: only asks whether the number is open.
     if fd < 0 || unsafe { nix::libc::fcntl(fd, nix::libc::F_GETFD) } < 0 {
@@ -267,40 +273,51 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
-fn set_attributes(mount: BorrowedFd<'_>, set: u64, recursive: bool) -> nix::Result<()> {
+fn set_attributes(mount: RawFd, name: &CStr, set: u64, recursive: bool) -> nix::Result<()> {
+    if set == 0 {
+        return Ok(());
+    }
     let attributes = MountAttributes { set, clear: 0, propagation: 0, user_namespace: 0 };
-    let flags = nix::libc::AT_EMPTY_PATH | if recursive { nix::libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the path is an empty constant, and the structure outlives the call, which is told its size.
+    let named = if name.is_empty() { nix::libc::AT_EMPTY_PATH } else { nix::libc::AT_SYMLINK_NOFOLLOW };
+    let flags = named | if recursive { nix::libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the name is NUL-terminated, and the structure outlives the call, which is told its size.
     let result = unsafe {
-        nix::libc::syscall(
-            nix::libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const attributes,
-            size_of::<MountAttributes>(),
-        )
+        nix::libc::syscall(nix::libc::SYS_mount_setattr, mount, name.as_ptr(), flags, &raw const attributes, size_of::<MountAttributes>())
     };
     Errno::result(result).map(drop)
 }
 
-/// Restricts a tree and everything mounted below it (`mount_setattr(2)`).
-pub(crate) fn restrict_tree(tree: BorrowedFd<'_>, access: Access) -> nix::Result<()> {
-    let set = match access {
-        Access::Unchanged => return Ok(()),
+fn attributes(access: Access) -> u64 {
+    match access {
+        Access::Unchanged => 0,
         Access::ReadOnly => nix::libc::MOUNT_ATTR_RDONLY | nix::libc::MOUNT_ATTR_NOSUID | nix::libc::MOUNT_ATTR_NODEV,
         Access::ReadWrite => nix::libc::MOUNT_ATTR_NOSUID | nix::libc::MOUNT_ATTR_NODEV,
         Access::Devices => nix::libc::MOUNT_ATTR_NOSUID,
-    };
-    set_attributes(tree, set, true)
+    }
 }
 
-/// Makes one mount read-only; EINVAL if the place is not its root.
+/// Restricts a tree and everything mounted below it (`mount_setattr(2)`).
+pub(crate) fn restrict_tree(tree: BorrowedFd<'_>, access: Access) -> nix::Result<()> {
+    set_attributes(tree.as_raw_fd(), c"", attributes(access), true)
+}
+
+/// The same for what is mounted at a name of the working directory.
+pub(crate) fn restrict_here(name: &OsStr, access: Access) -> nix::Result<()> {
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    set_attributes(nix::libc::AT_FDCWD, &name, attributes(access), true)
+}
+
+/// Makes one mount read-only, nosuid and nodev; EINVAL if the place is not its root.
 pub(crate) fn make_read_only(mount: BorrowedFd<'_>) -> nix::Result<()> {
-    match set_attributes(mount, nix::libc::MOUNT_ATTR_RDONLY, false) {
-        Err(errno) if lacks(errno) => remount(mount, MsFlags::MS_RDONLY),
+    match set_attributes(mount.as_raw_fd(), c"", attributes(Access::ReadOnly), false) {
+        Err(errno) if lacks(errno) => restrict_mount(mount, Access::ReadOnly),
         result => result,
     }
+}
+
+/// Binds a path of the old root at a name of the working directory.
+pub(crate) fn bind_here(from: &Path, name: &OsStr) -> nix::Result<()> {
+    mount(Some(from), name, NO_PATH, MsFlags::MS_BIND | MsFlags::MS_REC, NO_PATH)
 }
 
 /// Binds by `mount(2)`, for kernels before 5.2.
@@ -440,7 +457,7 @@ pub(crate) fn identity_of(fd: BorrowedFd<'_>) -> nix::Result<(u64, u64)> {
 }
 
 #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the fields' types differ between C libraries")]
-fn numbers(found: &nix::sys::stat::FileStat) -> (u64, u64) {
+fn numbers(found: &FileStat) -> (u64, u64) {
     (found.st_dev as u64, found.st_ino as u64)
 }
 

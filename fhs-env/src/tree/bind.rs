@@ -2,16 +2,19 @@
 //! the calls for that, bound first and restricted afterwards.
 
 use super::Tree;
+use super::place::{is_root, split};
 use crate::error::Fault;
 use crate::op::{Access, Source};
 use crate::sys::{self, EntryType};
 use nix::errno::Errno;
+use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 impl Tree {
     pub(super) fn bind(&mut self, source: &Source, path: &Path, access: Access) -> Result<(), Fault> {
         match source {
+            Source::Path(from) if from.is_absolute() && self.bind_within_last(from, path, access)? => Ok(()),
             Source::Path(from) => match sys::clone_tree(self.start.as_fd(), from) {
                 Ok(tree) => self.attach(tree, path, access),
                 Err(errno) if sys::lacks(errno) => {
@@ -24,7 +27,7 @@ impl Tree {
                 // The descriptor itself leads into the mounts of another namespace.
                 let (from, wanted) = sys::path_of(*fd).map_err(Fault::Source)?;
                 let opened = sys::open_source(self.start.as_fd(), &from).map_err(Fault::Source)?;
-                if sys::identity_of(opened.as_fd())? != wanted {
+                if sys::identity_of(opened.as_fd()).map_err(Fault::Source)? != wanted {
                     return Err(Fault::OtherFile);
                 }
                 self.bind_opened(opened.as_fd(), path, access)
@@ -32,39 +35,75 @@ impl Tree {
         }
     }
 
+    /// Binds at a new name in a directory of our own tmpfs, by names: nobody can put something else under them. It is
+    /// two calls instead of five, and clones the mounts once instead of twice. False if it is no such place.
+    fn bind_within_last(&mut self, from: &Path, path: &Path, access: Access) -> Result<bool, Fault> {
+        let Some((parent, name)) = split(path) else { return Ok(false) };
+        let known = matches!(&self.last, Some((last, _)) if last == parent);
+        if !known {
+            // What was opened before may lie under what is bound next, until it is found to be ours again.
+            self.last = None;
+            let Ok(holder) = self.open(parent) else { return Ok(false) };
+            let (device, _) = sys::identity_of(holder.as_fd()).map_err(Fault::Parents)?;
+            if !self.devices.contains(&device) {
+                return Ok(false);
+            }
+            sys::change_directory(holder.as_fd()).map_err(Fault::Parents)?;
+            self.last = Some((parent.to_owned(), holder));
+        }
+        let Some((_, holder)) = &self.last else { return Ok(false) };
+        let mode = |bits| Mode::from_bits_truncate(bits);
+        let made = match sys::source_kind(from).map_err(Fault::Source)? {
+            EntryType::Directory => sys::directory_at(holder.as_fd(), name, mode(super::PARENT_MODE)),
+            EntryType::Link | EntryType::Other => sys::create_at(holder.as_fd(), name, mode(super::PLACE_MODE)).map(drop),
+        };
+        if let Err(errno) = made {
+            self.last = None;
+            return if errno == Errno::EEXIST { Ok(false) } else { Err(Fault::Place(errno)) };
+        }
+        sys::bind_here(from, name).map_err(Fault::Mount)?;
+        match sys::restrict_here(name, access) {
+            Err(errno) if sys::lacks(errno) => self.restrict_classic(path, access)?,
+            result => result.map_err(Fault::Restrict)?,
+        }
+        Ok(true)
+    }
+
     /// Binds what a descriptor refers to, which was opened in this mount namespace.
     pub(super) fn bind_opened(&mut self, source: BorrowedFd<'_>, path: &Path, access: Access) -> Result<(), Fault> {
         match sys::clone_opened_tree(source) {
             Ok(tree) => self.attach(tree, path, access),
             Err(errno) if sys::lacks(errno) => self.bind_classic(source, path, access),
-            Err(errno) => Err(errno.into()),
+            Err(errno) => Err(Fault::Source(errno)),
         }
     }
 
     fn attach(&mut self, tree: OwnedFd, path: &Path, access: Access) -> Result<(), Fault> {
+        self.last = None;
         let restricted = match sys::restrict_tree(tree.as_fd(), access) {
             Ok(()) => true,
             Err(errno) if sys::lacks(errno) => false,
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(Fault::Restrict(errno)),
         };
         let at = self.place_for(tree.as_fd(), path)?;
-        sys::attach(tree.as_fd(), at.as_fd())?;
-        if super::place::is_root(path) {
+        sys::attach(tree.as_fd(), at.as_fd()).map_err(Fault::Mount)?;
+        if is_root(path) {
             self.root = Some(tree);
         }
         if restricted { Ok(()) } else { self.restrict_classic(path, access) }
     }
 
     fn place_for(&self, source: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Fault> {
-        match sys::kind_of(source)? {
+        match sys::kind_of(source).map_err(Fault::Source)? {
             EntryType::Directory => self.make_directory(path, super::PARENT_MODE),
             EntryType::Link | EntryType::Other => self.make_place(path),
         }
     }
 
     fn bind_classic(&mut self, source: BorrowedFd<'_>, path: &Path, access: Access) -> Result<(), Fault> {
+        self.last = None;
         let at = self.place_for(source, path)?;
-        sys::bind_by_descriptors(source, at.as_fd())?;
+        sys::bind_by_descriptors(source, at.as_fd()).map_err(Fault::Mount)?;
         self.covered(path)?;
         self.restrict_classic(path, access)
     }
@@ -72,15 +111,15 @@ impl Tree {
     /// `mount(2)` restricts one mount at a time, so those below have to be known: the one place that reads the
     /// table of mounts, on kernels before 5.12 alone (`mount_setattr(2)`).
     fn restrict_classic(&mut self, path: &Path, access: Access) -> Result<(), Fault> {
-        let top = self.open(path)?;
-        sys::restrict_mount(top.as_fd(), access)?;
-        for below in sys::mounts_below(top.as_fd())? {
+        let top = self.open(path).map_err(Fault::Restrict)?;
+        sys::restrict_mount(top.as_fd(), access).map_err(Fault::Restrict)?;
+        for below in sys::mounts_below(top.as_fd()).map_err(Fault::Restrict)? {
             let below: PathBuf = path.join(below);
             match self.open(&below) {
-                Ok(mount) => sys::restrict_mount(mount.as_fd(), access)?,
+                Ok(mount) => sys::restrict_mount(mount.as_fd(), access).map_err(Fault::Restrict)?,
                 // What cannot be reached cannot be used.
                 Err(Errno::EACCES | Errno::ENOENT) => {}
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return Err(Fault::Restrict(errno)),
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The mode of directories that a step needs and nobody asked for.
 const PARENT_MODE: u32 = 0o755;
@@ -32,12 +32,19 @@ pub(crate) struct Tree {
     base: OwnedFd,
     /// What is mounted at `/` by now: the tmpfs, or what was bound or mounted over it.
     root: Option<OwnedFd>,
+    /// The device numbers of the tmpfs that were mounted: in a directory of them nobody else can change anything.
+    devices: Vec<u64>,
+    /// The directory of ours in which something was bound last, while nothing can have covered it.
+    last: Option<(PathBuf, OwnedFd)>,
 }
 
 impl Tree {
     /// Mounts an empty tmpfs on top of `/` (the crate's documentation says how that can be).
     pub(crate) fn stack() -> nix::Result<Tree> {
-        Ok(Tree { start: sys::directory(".")?, base: sys::stack_tmpfs()?, root: None })
+        let start = sys::directory(".")?;
+        let base = sys::stack_tmpfs()?;
+        let (device, _) = sys::identity_of(base.as_fd())?;
+        Ok(Tree { start, base, root: None, devices: vec![device], last: None })
     }
 
     /// The directory that is `/` in the new root.
@@ -47,17 +54,26 @@ impl Tree {
 
     /// Applies one step that concerns the tree.
     pub(crate) fn apply(&mut self, op: &Op) -> Result<(), Fault> {
-        match op {
-            Op::Bind { source, path, access, optional } => match self.bind(source, path, *access) {
+        if let Op::Bind { source, path, access, optional } = op {
+            return match self.bind(source, path, *access) {
                 Err(Fault::Source(Errno::ENOENT)) if *optional => Ok(()),
                 result => result,
-            },
+            };
+        }
+        let mounts = !matches!(op, Op::Link { .. } | Op::MakeDirectory { .. } | Op::MakeFile { .. } | Op::Mode { .. });
+        if mounts {
+            self.last = None;
+        }
+        match op {
             Op::Tmpfs { path, mode, size } => {
                 let options = match size {
                     Some(size) => format!("mode={mode:o},size={size}"),
                     None => format!("mode={mode:o}"),
                 };
-                self.mount(path, |at| sys::mount_at(at, "tmpfs", sys::NOSUID_NODEV, &options))
+                self.mount(path, |at| sys::mount_at(at, "tmpfs", sys::NOSUID_NODEV, &options))?;
+                let mounted = self.open(path).and_then(|mount| sys::identity_of(mount.as_fd()));
+                self.devices.extend(mounted.map(|(device, _)| device));
+                Ok(())
             }
             Op::Proc { path, own } => self.proc(path, *own),
             Op::MinimalDev(path) => self.minimal_dev(path),
@@ -67,10 +83,17 @@ impl Tree {
             Op::MakeFile { path, content, mode } => self.make_file(path, content, *mode),
             Op::BindContent { path, content, access, mode } => self.bind_content(path, content, *access, *mode),
             Op::Link { path, target } => self.make_link(path, target),
-            Op::Mode { path, mode } => Ok(sys::change_mode(self.open(path)?.as_fd(), Mode::from_bits_truncate(*mode))?),
-            Op::ReadOnly(path) => Ok(sys::make_read_only(self.open(path)?.as_fd())?),
-            // The steps of a process, which [`crate::apply`] takes itself.
-            Op::Unshare { .. }
+            Op::Mode { path, mode } => {
+                let place = self.open(path).map_err(Fault::Place)?;
+                sys::change_mode(place.as_fd(), Mode::from_bits_truncate(*mode)).map_err(Fault::Place)
+            }
+            Op::ReadOnly(path) => {
+                let mount = self.open(path).map_err(Fault::Place)?;
+                sys::make_read_only(mount.as_fd()).map_err(Fault::Restrict)
+            }
+            // Bound above; and the steps of a process, which [`crate::apply`] takes itself.
+            Op::Bind { .. }
+            | Op::Unshare { .. }
             | Op::DenySetgroups
             | Op::MapUser(_)
             | Op::MapGroup(_)
@@ -78,14 +101,14 @@ impl Tree {
             | Op::Stack
             | Op::ChangeRoot
             | Op::PivotRoot
-            | Op::WorkingDirectory { .. } => Err(Fault::Errno(Errno::ENOSYS)),
+            | Op::WorkingDirectory { .. } => Err(Fault::Step(Errno::ENOSYS)),
         }
     }
 
     /// Mounts a file system at a directory, which is made.
     fn mount(&mut self, path: &Path, mount: impl FnOnce(BorrowedFd<'_>) -> nix::Result<()>) -> Result<(), Fault> {
         let at = self.make_directory(path, PARENT_MODE)?;
-        mount(at.as_fd())?;
+        mount(at.as_fd()).map_err(Fault::Mount)?;
         self.covered(path)
     }
 
@@ -97,23 +120,21 @@ impl Tree {
         Ok(())
     }
 
+    /// As `creat(2)`: what is there keeps its inode and mode.
     fn make_file(&mut self, path: &Path, content: &Content, mode: u32) -> Result<(), Fault> {
         let (parent, name) = self.parent_of(path)?;
-        let mode = Mode::from_bits_truncate(mode);
-        let file = match sys::create_at(parent.as_fd(), &name, mode) {
-            Err(Errno::EEXIST) => self.open_to_replace(path)?,
-            result => result?,
+        let file = match sys::create_at(parent.as_fd(), &name, Mode::from_bits_truncate(mode)) {
+            Err(Errno::EEXIST) => self.open_to_replace(path),
+            result => result,
         };
-        sys::fill(file.as_fd(), content)?;
-        // What was there had a mode of its own.
-        Ok(nix::sys::stat::fchmod(&file, mode)?)
+        fill(file.map_err(Fault::Place)?.as_fd(), content)
     }
 
     fn bind_content(&mut self, path: &Path, content: &Content, access: Access, mode: u32) -> Result<(), Fault> {
         let name = OsStr::new(TEMPORARY);
-        let file = sys::create_at(self.base.as_fd(), name, Mode::from_bits_truncate(mode))?;
-        let result = sys::fill(file.as_fd(), content).map_err(Fault::from).and_then(|()| {
-            let source = sys::open_name(self.base.as_fd(), name)?;
+        let file = sys::create_at(self.base.as_fd(), name, Mode::from_bits_truncate(mode)).map_err(Fault::Write)?;
+        let result = fill(file.as_fd(), content).and_then(|()| {
+            let source = sys::open_name(self.base.as_fd(), name).map_err(Fault::Source)?;
             self.bind_opened(source.as_fd(), path, access)
         });
         sys::unlink_at(self.base.as_fd(), name)?;
@@ -121,14 +142,37 @@ impl Tree {
     }
 
     fn make_link(&mut self, path: &Path, target: &Path) -> Result<(), Fault> {
+        if let (Some((last, holder)), Some((parent, name))) = (&self.last, place::split(path))
+            && last == parent
+            && sys::link_at(holder.as_fd(), name, target).is_ok()
+        {
+            return Ok(());
+        }
         let (parent, name) = self.parent_of(path)?;
         match sys::link_at(parent.as_fd(), &name, target) {
             Err(Errno::EEXIST) => match sys::read_link_at(parent.as_fd(), &name) {
                 Ok(found) if found == target => Ok(()),
                 Ok(found) => Err(Fault::OtherLink(found)),
-                Err(_) => Err(Fault::Errno(Errno::EEXIST)),
+                Err(_) => Err(Fault::Place(Errno::EEXIST)),
             },
-            result => Ok(result?),
+            result => result.map_err(Fault::Place),
+        }
+    }
+}
+
+/// Writes all of a content.
+fn fill(file: BorrowedFd<'_>, content: &Content) -> Result<(), Fault> {
+    match content {
+        Content::Bytes(bytes) => sys::write_all(file, bytes).map_err(Fault::Write),
+        Content::Descriptor(fd) => {
+            let from = sys::adopt(*fd).map_err(Fault::Read)?;
+            let mut buffer = [0u8; 1 << 16];
+            loop {
+                match sys::read_some(from.as_fd(), &mut buffer).map_err(Fault::Read)? {
+                    [] => return Ok(()),
+                    some => sys::write_all(file, some).map_err(Fault::Write)?,
+                }
+            }
         }
     }
 }

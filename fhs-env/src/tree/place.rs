@@ -19,7 +19,7 @@ pub(super) fn is_root(path: &Path) -> bool {
 }
 
 /// Parent and last name; `None` where the path ends in no name.
-fn split(path: &Path) -> Option<(&Path, &OsStr)> {
+pub(super) fn split(path: &Path) -> Option<(&Path, &OsStr)> {
     match path.components().next_back()? {
         Component::Normal(name) => Some((path.parent().unwrap_or(Path::new("/")), name)),
         _ => None,
@@ -88,33 +88,34 @@ impl Tree {
 
     /// The directory that holds the last name of a path, made if it is not there.
     pub(super) fn parent_of(&self, path: &Path) -> Result<(OwnedFd, OsString), Fault> {
-        let (parent, name) = split(path).ok_or(Fault::Errno(Errno::EEXIST))?;
-        Ok((self.make_directory(parent, PARENT_MODE)?, name.to_owned()))
+        let (parent, name) = split(path).ok_or(Fault::Place(Errno::EEXIST))?;
+        Ok((self.parents(parent, LINKS_MAX)?, name.to_owned()))
     }
 
     fn make(&self, path: &Path, links: usize, create: &dyn Fn(&OwnedFd, &OsStr) -> nix::Result<()>) -> Result<OwnedFd, Fault> {
         match self.open(path) {
             Err(Errno::ENOENT) => {}
-            result => return Ok(result?),
+            result => return result.map_err(Fault::Place),
         }
-        let Some((parent, name)) = split(path) else { return Err(Fault::Errno(Errno::ENOENT)) };
-        let holder = self.make_directory_within(parent, links)?;
+        let Some((parent, name)) = split(path) else { return Err(Fault::Place(Errno::ENOENT)) };
+        let holder = self.parents(parent, links)?;
         match create(&holder, name) {
             // Not followed: whoever may write in a bound directory could have put a link there meanwhile.
-            Ok(()) => Ok(sys::open_name(holder.as_fd(), name)?),
+            Ok(()) => sys::open_name(holder.as_fd(), name).map_err(Fault::Place),
             // Something is there, and leads nowhere: a link, whose target is what has to be made.
             Err(Errno::EEXIST) => {
-                let target = sys::read_link_at(holder.as_fd(), name)?;
-                let links = links.checked_sub(1).ok_or(Fault::Errno(Errno::ELOOP))?;
+                let target = sys::read_link_at(holder.as_fd(), name).map_err(Fault::Place)?;
+                let links = links.checked_sub(1).ok_or(Fault::Place(Errno::ELOOP))?;
                 let target: PathBuf = if target.is_absolute() { target } else { parent.join(target) };
                 self.make(&target, links, create)
             }
-            Err(errno) => Err(errno.into()),
+            Err(errno) => Err(Fault::Place(errno)),
         }
     }
 
-    fn make_directory_within(&self, path: &Path, links: usize) -> Result<OwnedFd, Fault> {
-        self.make(path, links, &|parent, name| sys::directory_at(parent.as_fd(), name, Mode::from_bits_truncate(PARENT_MODE)))
+    fn parents(&self, path: &Path, links: usize) -> Result<OwnedFd, Fault> {
+        let made = self.make(path, links, &|parent, name| sys::directory_at(parent.as_fd(), name, Mode::from_bits_truncate(PARENT_MODE)));
+        made.map_err(|fault| fault.errno().map_or(fault, Fault::Parents))
     }
 }
 

@@ -38,7 +38,7 @@ impl Tree {
                 // One that may not be written anyway stays as it is: covering it could be refused.
                 Ok(found) if sys::may_write(found.as_fd()) => self.bind_opened(found.as_fd(), &path, Access::ReadOnly)?,
                 Ok(_) | Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return Err(Fault::Place(errno)),
             }
         }
         Ok(())
@@ -80,10 +80,10 @@ impl Tree {
     }
 
     fn mount_overlay(&mut self, path: &Path, lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<(), Fault> {
-        match sys::new_overlay(lowers, upper)? {
+        match sys::new_overlay(lowers, upper).map_err(Fault::Mount)? {
             Some(tree) => {
                 let at = self.make_directory(path, PARENT_MODE)?;
-                sys::attach(tree.as_fd(), at.as_fd())?;
+                sys::attach(tree.as_fd(), at.as_fd()).map_err(Fault::Mount)?;
                 self.covered(path)
             }
             None => {
