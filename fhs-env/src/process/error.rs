@@ -28,7 +28,7 @@ pub(crate) enum Why {
 
 impl From<Errno> for Why {
     fn from(errno: Errno) -> Why {
-        Why::Fault(Fault::Errno(errno))
+        Why::Fault(Fault::Step(errno))
     }
 }
 
