@@ -126,6 +126,14 @@ impl TreeBuilder {
         fs::hard_link(self.path().join(existing), self.path().join(relative))
     }
 
+    /// Gives a file another name, such as the one that its content has.
+    ///
+    /// # Errors
+    /// As rename(2).
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(self.path().join(from), self.path().join(to))
+    }
+
     /// Takes a name away again.
     pub(crate) fn remove(&self, relative: &Path) -> io::Result<()> {
         fs::remove_file(self.path().join(relative))

@@ -1,8 +1,9 @@
 //! Keeps a Resolution as an artefact: a tree whose files find each other and the rest by themselves
-//! ([`tree`]), or one file that names every library of its closure by its path ([`freeze`]).
+//! ([`tree`]), one file that names every library of its closure by its path ([`freeze`]), or a root as an image for
+//! containers ([`oci`]).
 //!
 //! Everything is decided first, as a value that prints itself; only [`tree::commit`] changes files, through
-//! `patcher::commit`. This crate prints nothing, fetches nothing itself and runs nothing.
+//! `patcher::commit`, and [`oci::write`] makes them, through `store::atomic`. This crate prints nothing, fetches nothing itself and runs nothing.
 
 #![cfg_attr(
     test,
@@ -12,6 +13,7 @@
 
 mod error;
 pub mod freeze;
+pub mod oci;
 mod parallel;
 mod progress;
 pub mod tree;
