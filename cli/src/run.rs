@@ -3,7 +3,9 @@
 use crate::args::RunArgs;
 use crate::environment;
 use crate::failure::{Failure, OneLine};
+use crate::progress::Show;
 use crate::resolving::{self, How};
+use launch::appimage::App;
 use launch::ladder::{self, Decision, Question};
 use launch::materials::Materials;
 use launch::memory::{self, Decided, Key};
@@ -12,7 +14,7 @@ use launch::rung::Rung;
 use launch::start::Start;
 use resolver::answer::{self, Answer, Extent, Native, World};
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use store::cache::Cache;
@@ -29,6 +31,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let root = StoreRoot::choose(&Places::from_env())?;
     let begun = SystemTime::now();
     let cache = Cache::of(&root);
+    // The program in an AppImage is the one that is started.
+    let app = App::of(&program, &args.command, &cache, &Show::new())?;
+    if let Some(app) = &app {
+        program = app.program()?;
+    }
+    let words = app.as_ref().map_or(args.command.as_slice(), |app| &app.words);
+    let exec = |start: &Start, program: &Program| -> Failure {
+        let variables: &[(OsString, Option<OsString>)] = app.as_ref().map_or(&[], |app| &app.variables);
+        start.exec_with(&program.exec, words, variables).into()
+    };
     let key = key(args, &program, &word, root.path());
     let pinned = args.lock.as_ref().is_none_or(|lock| lock.exists());
     if !args.dry_run
@@ -37,7 +49,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     {
         report(|| memory::recall_report(&cache, &key))?;
         match start.enter() {
-            Ok(()) => return Err(start.exec(&program.exec, &args.command).into()),
+            Ok(()) => return Err(exec(&start, &program)),
             Err(blocked) if !blocked.retry => return Err(Failure::cannot_start(blocked.error.to_string())),
             // What the kernel allowed once it refuses now: decide again.
             Err(_) => memory::forget(&cache, &key),
@@ -53,6 +65,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         )));
     }
     program.read_shebang(search_path.as_deref())?;
+    if let Some(app) = &app {
+        app.judge(&mut program, search_path.as_deref());
+    }
     let (answer, whole) = resolving::answer_for(&program.binary, root, &how(args))?;
     let decide = |wanted| {
         let question = Question { program: &program, answer: &answer, wanted, argv0: &word };
@@ -60,6 +75,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     };
     let decision = decide(args.strategy)?;
     if args.dry_run {
+        if let Some(app) = &app {
+            let shown = format_args!("{}: an AppImage, unpacked in {}", word.display(), app.directory.display());
+            anstream::println!("{}", OneLine(shown));
+        }
         print(&program, &answer, &decision);
         return Ok(if decision.start.is_some() { 0 } else { 126 });
     }
@@ -78,14 +97,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         log::info!("{e}");
     }
     match start.enter() {
-        Ok(()) => Err(start.exec(&program.exec, &args.command).into()),
+        Ok(()) => Err(exec(start, &program)),
         Err(blocked) if blocked.retry && args.strategy.is_none() => {
             memory::forget(&cache, &key);
             log::warn!("{}", blocked.error);
             let decision = decide(Some(Rung::Loader))?;
             let Some(start) = &decision.start else { return Err(refusal(&program, &answer, &decision)) };
             announce(start, &decision);
-            Err(start.exec(&program.exec, &args.command).into())
+            Err(exec(start, &program))
         }
         Err(blocked) => {
             memory::forget(&cache, &key);

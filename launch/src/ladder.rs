@@ -364,8 +364,8 @@ impl Climb<'_> {
         if let Some(why) = self.hopeless() {
             return Ok(Verdict::Pass(why));
         }
-        if self.q.program.script.is_some() {
-            return Ok(Verdict::Pass("a script cannot be given to a loader".to_owned()));
+        if self.q.program.binary != self.q.program.real {
+            return Ok(Verdict::Pass("a script cannot be given to a loader, nor can a launcher".to_owned()));
         }
         let resolution = &self.q.answer.resolution;
         let Some(set) = &resolution.libc_set else { return Ok(Verdict::Pass("it needs no loader".to_owned())) };
@@ -408,9 +408,9 @@ impl Climb<'_> {
                 out.push(path.to_owned());
             }
         };
+        watch(&self.q.program.binary);
         if let Some(script) = &self.q.program.script {
             watch(&script.interpreter);
-            watch(&self.q.program.binary);
         }
         if let Some(interpreter) = &resolution.needs.interpreter {
             watch(Path::new(interpreter));

@@ -28,7 +28,7 @@ const SIZE_MAX: u64 = 4 << 20;
 /// What identifies a question: everything that may change its answer and is not a watched file.
 #[derive(Clone, Debug)]
 pub struct Key {
-    name: String,
+    pub(crate) name: String,
 }
 
 impl Key {
@@ -55,7 +55,7 @@ impl Key {
 
 /// What is compared to see that a file is still the one it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     dev: u64,
     ino: u64,
     size: u64,
@@ -65,12 +65,12 @@ struct Stamp {
 
 impl Stamp {
     /// `None` where there is no file: a loader that appears later changes the answer as well.
-    fn of(path: &Path) -> Option<Stamp> {
+    pub(crate) fn of(path: &Path) -> Option<Stamp> {
         let m = fs::metadata(path).ok()?;
         Some(Stamp { dev: m.dev(), ino: m.ino(), size: m.size(), mtime: (m.mtime(), m.mtime_nsec()), ctime: (m.ctime(), m.ctime_nsec()) })
     }
 
-    fn text(stamp: Option<Stamp>) -> String {
+    pub(crate) fn text(stamp: Option<Stamp>) -> String {
         match stamp {
             None => "-".to_owned(),
             Some(s) => format!("{}:{}:{}:{}.{}:{}.{}", s.dev, s.ino, s.size, s.mtime.0, s.mtime.1, s.ctime.0, s.ctime.1),
@@ -150,7 +150,8 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn changed_since(path: &Path, begun: SystemTime) -> bool {
+/// Whether a file was touched after `begun`: what was read of it since then may not be what it is now.
+pub(crate) fn changed_since(path: &Path, begun: SystemTime) -> bool {
     // The kernel stamps files with a clock that lags by up to a tick.
     let begun = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(Duration::from_millis(20));
     let seconds = i64::try_from(begun.as_secs()).unwrap_or(i64::MAX);

@@ -59,6 +59,11 @@ impl Start {
     /// Becomes the program; returns only to say why that failed. `exec` is the path as the user or
     /// `PATH` gives it, `argv` begins with the name the program shall see as its own.
     pub fn exec(&self, exec: &Path, argv: &[OsString]) -> Error {
+        self.exec_with(exec, argv, &[])
+    }
+
+    /// The same with some variables set, or (`None`) unset.
+    pub fn exec_with(&self, exec: &Path, argv: &[OsString], variables: &[(OsString, Option<OsString>)]) -> Error {
         let (file, argv) = match self.loader.split_first() {
             None => (exec, argv.to_vec()),
             Some((loader, options)) => {
@@ -74,7 +79,14 @@ impl Start {
         let (Ok(path), Ok(words)) = (c(file.as_os_str()), words) else {
             return Error::new(Kind::CannotStart, "start", exec.display().to_string(), "an argument contains a NUL", "");
         };
-        let Err(errno) = nix::unistd::execv(&path, &words);
+        let Err(errno) = if variables.is_empty() {
+            nix::unistd::execv(&path, &words)
+        } else {
+            let Ok(environment) = environment(variables) else {
+                return Error::new(Kind::CannotStart, "start", exec.display().to_string(), "a variable contains a NUL", "");
+            };
+            nix::unistd::execve(&path, &words, &environment)
+        };
         let remedy = match errno {
             nix::errno::Errno::ENOENT => "the interpreter it names does not exist; `xeno inspect` it",
             nix::errno::Errno::ENOEXEC => "it is neither a program for this machine nor a script with a `#!` line",
@@ -84,6 +96,13 @@ impl Start {
         };
         Error::new(Kind::CannotStart, "start", exec.display().to_string(), errno.desc(), remedy)
     }
+}
+
+/// This process's environment with some variables set or unset, as execve(2) takes it.
+fn environment(variables: &[(OsString, Option<OsString>)]) -> Result<Vec<CString>, std::ffi::NulError> {
+    let kept = std::env::vars_os().filter(|(name, _)| variables.iter().all(|(changed, _)| changed != name));
+    let set = variables.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    kept.chain(set).map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())).collect()
 }
 
 /// A private root that could not be entered.
