@@ -44,6 +44,10 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    pub(crate) fn of(cause: Cause) -> Refusal {
+        Refusal { cause, detail: None }
+    }
+
     pub(crate) fn unknown(detail: String) -> Refusal {
         Refusal { cause: Cause::Unknown, detail: Some(detail) }
     }
