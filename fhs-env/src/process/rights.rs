@@ -38,8 +38,9 @@ pub(crate) fn become_ids(uid: u32, gid: u32) -> nix::Result<()> {
 /// Gives up all capabilities but those that stay, in the bounding, permitted, effective and inheritable sets, and
 /// raises those that stay in the ambient set: they survive the exec of a program that is not root's.
 pub(crate) fn keep(kept: Kept) -> nix::Result<()> {
-    let Kept::Exactly { bits, required } = kept else { return Ok(()) };
     let has = capabilities(None).map_err(errno)?;
+    // What a caller lets be inherited goes on to a program that is not root's, as bubblewrap has it.
+    let Kept::Exactly { bits, required } = kept else { return raise(has.effective) };
     let kept = CapabilitySet::from_bits_retain(bits) & has.permitted;
     if required & !kept.bits() != 0 {
         return Err(Errno::EPERM);
@@ -71,6 +72,11 @@ pub(crate) fn keep(kept: Kept) -> nix::Result<()> {
             Err(error) => Err(errno(error)),
         };
     }
+    raise(kept)
+}
+
+/// Raises capabilities in the ambient set, as far as they are permitted and inheritable.
+fn raise(kept: CapabilitySet) -> nix::Result<()> {
     for number in 0..u64::BITS {
         let one = CapabilitySet::from_bits_retain(1 << number);
         if !kept.contains(one) {
