@@ -178,25 +178,37 @@ fn hwcaps_names(r: &Reader<'_>) -> Result<Vec<String>, CacheError> {
 /// # Errors
 /// None; names with a NUL cannot be stored and are left out, as no loader could ask for them.
 pub fn serialise(entries: &[(&str, &[u8])], arch: Arch) -> Option<Vec<u8>> {
-    let flags = flags_of(arch)?;
-    let mut sorted: Vec<(&str, &[u8])> = Vec::with_capacity(entries.len());
+    let mixed: Vec<(Arch, &str, &[u8])> = entries.iter().map(|(soname, path)| (arch, *soname, *path)).collect();
+    if mixed.is_empty() { flags_of(arch).map(|_| write(&mut [], arch.endian)) } else { serialise_mixed(&mixed) }
+}
+
+/// The same for loaders of several architectures that share one cache: each finds its own entries by their flags
+/// (glibc `elf/dl-cache.c`, `search_cache`). `None` if the flags of one are not known, or they differ in byte order.
+pub fn serialise_mixed(entries: &[(Arch, &str, &[u8])]) -> Option<Vec<u8>> {
+    let endian = entries.first().map_or(Endian::Little, |(arch, ..)| arch.endian);
+    let mut sorted: Vec<(u32, &str, &[u8])> = Vec::with_capacity(entries.len());
     let mut seen = HashSet::new();
-    for (soname, path) in entries {
-        if !soname.contains('\0') && !path.contains(&0) && seen.insert(*soname) {
-            sorted.push((soname, path));
+    for (arch, soname, path) in entries {
+        let flags = flags_of(*arch).filter(|_| arch.endian == endian)?;
+        if !soname.contains('\0') && !path.contains(&0) && seen.insert((flags, *soname)) {
+            sorted.push((flags, soname, path));
         }
     }
+    Some(write(&mut sorted, endian))
+}
+
+fn write(sorted: &mut [(u32, &str, &[u8])], endian: Endian) -> Vec<u8> {
     // search_cache is a binary search over descending _dl_cache_libcmp.
-    sorted.sort_by(|a, b| compare(b.0.as_bytes(), a.0.as_bytes()));
+    sorted.sort_by(|a, b| compare(b.1.as_bytes(), a.1.as_bytes()).then(b.0.cmp(&a.0)));
 
     let word = |v: usize| {
         let v = u32::try_from(v).unwrap_or(u32::MAX);
-        if arch.endian == Endian::Little { v.to_le_bytes() } else { v.to_be_bytes() }
+        if endian == Endian::Little { v.to_le_bytes() } else { v.to_be_bytes() }
     };
     let mut strings: Vec<u8> = Vec::new();
     let strings_at = HEADER + sorted.len() * ENTRY;
     let mut table: Vec<u8> = Vec::with_capacity(sorted.len() * ENTRY);
-    for (soname, path) in &sorted {
+    for (flags, soname, path) in sorted.iter() {
         let path_at = strings_at + strings.len();
         strings.extend_from_slice(path);
         strings.push(0);
@@ -209,7 +221,7 @@ pub fn serialise(entries: &[(&str, &[u8])], arch: Arch) -> Option<Vec<u8>> {
             strings.push(0);
             at
         };
-        table.extend_from_slice(&word(flags as usize));
+        table.extend_from_slice(&word(*flags as usize));
         table.extend_from_slice(&word(soname_at));
         table.extend_from_slice(&word(path_at));
         table.extend_from_slice(&[0; 12]); // osversion and hwcap: suits every kernel and processor
@@ -219,11 +231,11 @@ pub fn serialise(entries: &[(&str, &[u8])], arch: Arch) -> Option<Vec<u8>> {
     out.extend_from_slice(&word(sorted.len()));
     out.extend_from_slice(&word(strings.len()));
     // cache_file_new_flags_endian_little = 2, _big = 3; older loaders ignore the byte.
-    out.push(if arch.endian == Endian::Little { 2 } else { 3 });
+    out.push(if endian == Endian::Little { 2 } else { 3 });
     out.resize(HEADER, 0); // padding, no extension, unused
     out.extend_from_slice(&table);
     out.extend_from_slice(&strings);
-    Some(out)
+    out
 }
 
 /// `_dl_cache_libcmp`: bytes compare as bytes, runs of digits as numbers.
@@ -294,6 +306,21 @@ mod tests {
         let back = parse(&bytes, Endian::Little).unwrap();
         assert_eq!(back.len(), 1);
         assert_eq!(back[0].path, "/first");
+    }
+
+    #[test]
+    fn one_cache_answers_loaders_of_two_classes() {
+        let i686 = Arch::from_short("i686").unwrap();
+        let entries: [(Arch, &str, &[u8]); 4] = [
+            (i686, "liba.so.1", b"/32/liba.so.1"),
+            (amd64(), "liba.so.1", b"/64/liba.so.1"),
+            (amd64(), "liba.so.1", b"/late/liba.so.1"),
+            (amd64(), "libb.so.2", b"/64/libb.so.2"),
+        ];
+        let back = parse(&serialise_mixed(&entries).unwrap(), Endian::Little).unwrap();
+        let rows: Vec<_> = back.iter().map(|e| (e.path.as_str(), e.flags)).collect();
+        assert_eq!(rows, [("/64/libb.so.2", 0x303), ("/64/liba.so.1", 0x303), ("/32/liba.so.1", 3)]);
+        assert_eq!(serialise_mixed(&[(Arch { machine: 9, ..amd64() }, "liba.so", b"/a")]), None);
     }
 
     #[test]
