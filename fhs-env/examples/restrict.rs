@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! restrict [--pty] [--read PATH]… [--write PATH]… [--scoped] -- PROGRAM [ARGUMENT]…
+//! restrict --bus FILTER ADDRESS DIRECTORY
 //! ```
 
-#![allow(clippy::print_stderr, reason = "an example talks")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks")]
 
-use fhs_env::policy::{self, Files, Landlock, Restricted};
+use fhs_env::policy::{self, BusProxy, BusRules, Files, Landlock, Restricted};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -34,6 +35,23 @@ fn start(parts: Parts, command: &[OsString]) -> u8 {
     127
 }
 
+/// Holds a filter of a bus that lets nothing pass, says its socket, and waits until it is killed.
+fn bus(words: Vec<OsString>) -> ExitCode {
+    let [filter, address, directory] = words.as_slice() else { return ExitCode::from(125) };
+    match BusProxy::start(filter.as_ref(), address, directory.as_ref(), &BusRules::default()) {
+        Ok(proxy) => {
+            println!("{}", proxy.socket().display());
+            loop {
+                std::thread::park();
+            }
+        }
+        Err(error) => {
+            eprintln!("restrict: {error}");
+            ExitCode::from(125)
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let mut parts = Parts::default();
     let mut words = std::env::args_os().skip(1);
@@ -42,6 +60,7 @@ fn main() -> ExitCode {
         match word.to_str() {
             Some("--") => break words.collect(),
             Some("--pty") => parts.pty = true,
+            Some("--bus") => return bus(words.collect()),
             Some("--scoped") => parts.scoped = true,
             Some("--read") => parts.files.get_or_insert_default().readable.extend(words.next().map(Into::into)),
             Some("--write") => parts.files.get_or_insert_default().writable.extend(words.next().map(Into::into)),

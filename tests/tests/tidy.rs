@@ -38,6 +38,7 @@ const WRITES: &[(&str, &str)] = &[
     ("store/src/cache.rs", "makes the directory of a kind of cache entry"),
     ("launch/build.rs", "writes the table of shims for the compiler"),
     ("store/src/installed.rs", "puts the shim and its images at places of the system, and takes them away again"),
+    ("fhs-env/src/policy/bus.rs", "removes the socket of a filter that has ended"),
     ("fhs-env/src/sys.rs", "fills the private root's tmpfs"),
     ("patcher/src/commit/sys.rs", "replaces files, and changes them in place where a plan allows it"),
     ("cli/src/patchelf/stream.rs", "writes into a device or pipe that was named as the output"),

@@ -2,6 +2,7 @@
 //! judgement, with one module a mechanism; the process itself is made by [`crate::Sandbox::start`].
 
 mod bpf;
+mod bus;
 mod enforcement;
 #[allow(unsafe_code, reason = "fork(2) has no safe form")]
 mod fork;
@@ -13,6 +14,7 @@ mod relay;
 mod rules;
 mod terminal;
 
+pub use bus::{BusError, BusProxy, BusRules, session_address};
 pub use enforcement::{Asked, Enforcement, Gap, Measure, Unenforced};
 pub use kernel::KernelFacts;
 pub use landlock::{Files, Landlock, LandlockError, PATHS_MAX, Restricted};
