@@ -69,6 +69,12 @@ impl fmt::Display for Error {
     }
 }
 
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        crate::materials::own(error)
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|e| e as _)
