@@ -213,13 +213,16 @@ impl Builder<'_> {
 
     fn stay_as_init(&mut self) -> nix::Result<()> {
         let here = getpid().as_raw();
+        // Until init is under the filters, the program must not get at it: it would go around them.
+        prctl::set_dumpable(false)?;
         let program = sys::clone(Kinds::default(), false)?;
         let Some((channel, callers)) = &self.monitor else { return Ok(()) };
         if program != 0 {
             let is_pid_1 = here == 1 && matches!(self.plan.birth, Birth::Child(_));
-            let init = Init { program, channel, sandbox: &self.sandbox, is_pid_1, callers, locks: &self.locks };
+            let init = Init { program, channel, sandbox: &self.sandbox, plan: self.plan, is_pid_1, callers, locks: &self.locks };
             init.run();
         }
+        prctl::set_dumpable(true)?;
         self.parent = Parent::Is(here);
         Ok(())
     }

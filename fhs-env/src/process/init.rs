@@ -2,10 +2,14 @@
 //! descriptors. Reaps what is left over, passes signals on, tells how the program ended, and ends with it.
 
 use super::channel::Theirs;
+use super::error::{Failure, Part};
+use super::plan::StartPlan;
 use super::report::Message;
 use super::rights;
 use super::signals::{Callers, FORWARDED};
+use super::step::Step;
 use super::sys::{self, Waited};
+use crate::enter::State;
 use crate::sandbox::{Exit, Sandbox};
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -18,6 +22,7 @@ pub(crate) struct Init<'a> {
     pub(crate) program: i32,
     pub(crate) channel: &'a Theirs,
     pub(crate) sandbox: &'a Sandbox,
+    pub(crate) plan: &'a StartPlan,
     /// Whether it is pid 1 of a pid namespace.
     pub(crate) is_pid_1: bool,
     pub(crate) callers: &'a Callers,
@@ -33,8 +38,8 @@ impl Init<'_> {
     pub(crate) fn run(self) -> ! {
         let status = match self.prepare() {
             Ok(()) => self.reap(),
-            // Nobody could tell how the program ends: it is ended, with a pid namespace by the kernel.
-            Err(_) => {
+            Err(failure) => {
+                let _ = self.channel.tell(&Message::Failed(failure));
                 let _ = sys::kill(self.program, nix::libc::SIGKILL);
                 Exit::Signal(nix::libc::SIGKILL)
             }
@@ -42,7 +47,21 @@ impl Init<'_> {
         sys::exit(status.status())
     }
 
-    fn prepare(&self) -> nix::Result<()> {
+    fn prepare(&self) -> Result<(), Failure> {
+        let failed = |step: &dyn Fn(&Step) -> bool, errno: Errno| {
+            let index = self.plan.after.iter().position(step).unwrap_or(0);
+            Failure { part: Part::After, index, why: errno.into(), state: State::Untouched }
+        };
+        self.take_over().map_err(|errno| failed(&|step| *step == Step::Init, errno))?;
+        for (at, filter) in self.sandbox.filters.iter().enumerate() {
+            let is = |step: &Step| matches!(step, Step::Filter { index, .. } if *index == at);
+            sys::load_filter(filter).map_err(|errno| failed(&is, errno))?;
+        }
+        // From here on the program may look at it (`ptrace(2)`), and others at its namespaces.
+        prctl::set_dumpable(true).map_err(|errno| failed(&|step| *step == Step::Init, errno))
+    }
+
+    fn take_over(&self) -> nix::Result<()> {
         // In a group of its own: what is sent to the program's group is not passed on a second time.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
         if self.lingers() {
@@ -60,7 +79,7 @@ impl Init<'_> {
         // Whatever owns one of them is never dropped: this process ends by _exit.
         sys::close_all_but(&kept);
         let _ = chdir("/");
-        self.sandbox.filters.iter().try_for_each(|filter| sys::load_filter(filter))
+        Ok(())
     }
 
     fn reap(&self) -> Exit {

@@ -117,8 +117,8 @@ pub(crate) fn plan(sandbox: &Sandbox, program: &Program, hooks: &dyn Hooks, here
         before.push(Step::MapUser { inside: ids.first.0, outside: here.uid });
         before.push(Step::MapGroup { inside: ids.first.1, outside: here.gid });
     }
-    if sandbox.join.user.is_some() {
-        before.push(Step::Become { uid, gid });
+    if sandbox.join.user.is_some() && (sandbox.uid.is_some() || sandbox.gid.is_some()) {
+        before.push(Step::Become { uid: sandbox.uid, gid: sandbox.gid });
         before.extend(dies.then_some(Step::DieWithParent));
     }
     before.extend(sandbox.no_more_user_namespaces.then_some(Step::LimitUserNamespaces(1)));

@@ -3,7 +3,7 @@
 use super::step::Kept;
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::unistd::{Gid, Uid, getegid, geteuid, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, setresgid, setresuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities,
@@ -20,15 +20,15 @@ pub(crate) fn effective() -> u64 {
 
 /// Takes on ids of the user namespace. The capabilities stay: they are needed for the tree
 /// (`capabilities(7)`, "Effect of user ID changes on capabilities").
-pub(crate) fn become_ids(uid: u32, gid: u32) -> nix::Result<()> {
-    if (uid, gid) == (geteuid().as_raw(), getegid().as_raw()) {
-        return Ok(());
-    }
+pub(crate) fn become_ids(uid: Option<u32>, gid: Option<u32>) -> nix::Result<()> {
     let sets = capabilities(None).map_err(errno)?;
     prctl::set_keepcaps(true)?;
-    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    setresgid(group, group, group)?;
-    setresuid(user, user, user)?;
+    if let Some(group) = gid.map(Gid::from_raw) {
+        setresgid(group, group, group)?;
+    }
+    if let Some(user) = uid.map(Uid::from_raw) {
+        setresuid(user, user, user)?;
+    }
     prctl::set_keepcaps(false)?;
     set_capabilities(None, sets).map_err(errno)?;
     // A process that changed its ids may not open its own files in /proc (`proc(5)`, dumpable).

@@ -63,10 +63,10 @@ pub enum Step {
     },
     /// Takes on ids of a user namespace that was joined, and keeps its capabilities for now.
     Become {
-        /// The user.
-        uid: u32,
-        /// The group.
-        gid: u32,
+        /// The user, if it is to be another.
+        uid: Option<u32>,
+        /// The group, if it is to be another.
+        gid: Option<u32>,
     },
     /// `user.max_user_namespaces` of this user namespace.
     LimitUserNamespaces(u32),
@@ -184,7 +184,11 @@ impl fmt::Display for Step {
             Step::DenySetgroups => f.write_str("deny setgroups"),
             Step::MapUser { inside, outside } => write!(f, "map user {inside} to {outside}"),
             Step::MapGroup { inside, outside } => write!(f, "map group {inside} to {outside}"),
-            Step::Become { uid, gid } => write!(f, "become user {uid}, group {gid}"),
+            Step::Become { uid, gid } => {
+                f.write_str("become")?;
+                uid.iter().try_for_each(|uid| write!(f, " user {uid}"))?;
+                gid.iter().try_for_each(|gid| write!(f, " group {gid}"))
+            }
             Step::LimitUserNamespaces(n) => write!(f, "at most {n} user namespaces below this one"),
             Step::Loopback => f.write_str("bring up the loopback interface"),
             Step::HostName(name) => write!(f, "host name {}", Name(name)),
