@@ -46,7 +46,7 @@ pub(crate) fn apply(ops: &[Op]) -> Result<(), Failed> {
     let mut making = Making::default();
     let mut result = Ok(());
     for (index, op) in ops.iter().enumerate() {
-        if let Err(fault) = making.step(op) {
+        if let Err(fault) = making.step(op, ops) {
             result = Err(Failed { index, fault, lost: making.go_back().err() });
             break;
         }
@@ -56,7 +56,7 @@ pub(crate) fn apply(ops: &[Op]) -> Result<(), Failed> {
 }
 
 impl Making {
-    fn step(&mut self, op: &Op) -> Result<(), Fault> {
+    fn step(&mut self, op: &Op, all: &[Op]) -> Result<(), Fault> {
         match op {
             Op::Unshare { user } => sys::unshare_mounts(*user)?,
             Op::DenySetgroups => sys::put("/proc/self/setgroups", b"deny")?,
@@ -65,13 +65,13 @@ impl Making {
             Op::Slave => sys::make_slave()?,
             Op::Stack => {
                 let here = Anchor::here()?;
-                self.tree = Some(Tree::stack()?);
+                self.tree = Some(Tree::stack(all)?);
                 self.anchor = Some(here);
             }
             Op::ChangeRoot => sys::change_root(self.tree()?.root())?,
             Op::PivotRoot => {
-                sys::pivot(self.tree()?.root())?;
                 self.pivoted = true;
+                self.tree()?.pivot()?;
             }
             Op::WorkingDirectory { path, identity: wanted } => {
                 nix::unistd::chdir(path.as_path())?;

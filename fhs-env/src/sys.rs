@@ -82,8 +82,7 @@ pub(crate) fn change_root(root: BorrowedFd<'_>) -> nix::Result<()> {
 pub(crate) fn pivot(root: BorrowedFd<'_>) -> nix::Result<()> {
     fchdir(root)?;
     pivot_root(".", ".")?;
-    umount2(".", MntFlags::MNT_DETACH)?;
-    nix::unistd::chdir("/")
+    umount2(".", MntFlags::MNT_DETACH)
 }
 
 /// Gives the process its old root and working directory back. The tmpfs is unmounted too, for a root that is not
@@ -162,9 +161,9 @@ fn kind(found: &FileStat) -> EntryType {
     }
 }
 
-/// What an absolute path of the old root leads to.
-pub(crate) fn source_kind(path: &Path) -> nix::Result<EntryType> {
-    stat(path).map(|found| kind(&found))
+/// What an absolute path of the old root leads to, with its device and inode.
+pub(crate) fn source_kind(path: &Path) -> nix::Result<(EntryType, (u64, u64))> {
+    stat(path).map(|found| (kind(&found), numbers(&found)))
 }
 
 pub(crate) fn change_directory(to: BorrowedFd<'_>) -> nix::Result<()> {
@@ -356,6 +355,11 @@ fn remount(mounted: BorrowedFd<'_>, add: MsFlags) -> nix::Result<()> {
 pub(crate) fn mount_at(at: BorrowedFd<'_>, kind: &str, flags: MsFlags, options: impl AsRef<OsStr>) -> nix::Result<()> {
     fchdir(at)?;
     mount(Some(kind), ".", Some(kind), flags, Some(options.as_ref()))
+}
+
+/// Detaches a mount by a descriptor of its root.
+pub(crate) fn detach_opened(mounted: BorrowedFd<'_>) -> nix::Result<()> {
+    umount2(proc_path(mounted).as_str(), MntFlags::MNT_DETACH)
 }
 
 /// Detaches the mount at a name.

@@ -15,7 +15,7 @@ impl Tree {
     pub(super) fn bind(&mut self, source: &Source, path: &Path, access: Access) -> Result<(), Fault> {
         match source {
             Source::Path(from) if from.is_absolute() && self.bind_within_last(from, path, access)? => Ok(()),
-            Source::Path(from) => match sys::clone_tree(self.start.as_fd(), from) {
+            Source::Path(from) => match self.cloned(from) {
                 Ok(tree) => self.attach(tree, path, access),
                 Err(errno) if sys::lacks(errno) => {
                     let opened = sys::open_source(self.start.as_fd(), from).map_err(Fault::Source)?;
@@ -32,6 +32,13 @@ impl Tree {
                 }
                 self.bind_opened(opened.as_fd(), path, access)
             }
+        }
+    }
+
+    fn cloned(&mut self, from: &Path) -> nix::Result<OwnedFd> {
+        match self.old_tree.take_if(|_| is_root(from)) {
+            Some(tree) => Ok(tree),
+            None => sys::clone_tree(self.start.as_fd(), from),
         }
     }
 
@@ -53,7 +60,11 @@ impl Tree {
         }
         let Some((_, holder)) = &self.last else { return Ok(false) };
         let mode = |bits| Mode::from_bits_truncate(bits);
-        let made = match sys::source_kind(from).map_err(Fault::Source)? {
+        let (kind, identity) = sys::source_kind(from).map_err(Fault::Source)?;
+        if identity == self.old_root {
+            return Ok(false);
+        }
+        let made = match kind {
             EntryType::Directory => sys::directory_at(holder.as_fd(), name, mode(super::PARENT_MODE)),
             EntryType::Link | EntryType::Other => sys::create_at(holder.as_fd(), name, mode(super::PLACE_MODE)).map(drop),
         };
@@ -87,9 +98,11 @@ impl Tree {
         };
         let at = self.place_for(tree.as_fd(), path)?;
         sys::attach(tree.as_fd(), at.as_fd()).map_err(Fault::Mount)?;
+        let identity = sys::identity_of(tree.as_fd()).map_err(Fault::Mount)?;
         if is_root(path) {
             self.root = Some(tree);
         }
+        self.without_own_copy(identity, path)?;
         if restricted { Ok(()) } else { self.restrict_classic(path, access) }
     }
 
@@ -104,8 +117,23 @@ impl Tree {
         self.last = None;
         let at = self.place_for(source, path)?;
         sys::bind_by_descriptors(source, at.as_fd()).map_err(Fault::Mount)?;
+        let identity = sys::identity_of(source).map_err(Fault::Mount)?;
+        self.without_own_copy(identity, path)?;
         self.covered(path)?;
         self.restrict_classic(path, access)
+    }
+
+    /// A clone of the whole old root has a copy of our tmpfs on top, as that is what is mounted on `/`.
+    fn without_own_copy(&self, source: (u64, u64), path: &Path) -> Result<(), Fault> {
+        if source != self.old_root {
+            return Ok(());
+        }
+        let top = if is_root(path) { sys::topmost_root() } else { self.open(path) }.map_err(Fault::Mount)?;
+        let ours = sys::identity_of(self.base.as_fd()).map_err(Fault::Mount)?;
+        if sys::identity_of(top.as_fd()).map_err(Fault::Mount)? == ours {
+            sys::detach_opened(top.as_fd()).map_err(Fault::Mount)?;
+        }
+        Ok(())
     }
 
     /// `mount(2)` restricts one mount at a time, so those below have to be known: the one place that reads the

@@ -9,7 +9,7 @@ mod table;
 pub(crate) use table::below;
 
 use crate::error::Fault;
-use crate::op::{Access, Content, Op};
+use crate::op::{Access, Content, Op, Source};
 use crate::sys;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
@@ -32,6 +32,10 @@ pub(crate) struct Tree {
     base: OwnedFd,
     /// What is mounted at `/` by now: the tmpfs, or what was bound or mounted over it.
     root: Option<OwnedFd>,
+    /// Device and inode of the old root, whose tree the new one is stacked on.
+    old_root: (u64, u64),
+    /// The mounts of the old root, cloned before there was a new one among them.
+    old_tree: Option<OwnedFd>,
     /// The device numbers of the tmpfs that were mounted: in a directory of them nobody else can change anything.
     devices: Vec<u64>,
     /// The directory of ours in which something was bound last, while nothing can have covered it.
@@ -40,11 +44,23 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// Mounts an empty tmpfs on top of `/` (the crate's documentation says how that can be).
-    pub(crate) fn stack() -> nix::Result<Tree> {
+    /// The ops say what will be bound.
+    pub(crate) fn stack(ops: &[Op]) -> nix::Result<Tree> {
         let start = sys::directory(".")?;
+        let old_root = sys::identity(Path::new("/"))?;
+        let whole = |op: &Op| matches!(op, Op::Bind { source: Source::Path(from), .. } if place::is_root(from));
+        // Where that is refused, so will the bind be, and better explained.
+        let old_tree = if ops.iter().any(whole) { sys::clone_tree(start.as_fd(), Path::new("/")).ok() } else { None };
         let base = sys::stack_tmpfs()?;
         let (device, _) = sys::identity_of(base.as_fd())?;
-        Ok(Tree { start, base, root: None, devices: vec![device], last: None })
+        Ok(Tree { start, base, root: None, old_root, old_tree, devices: vec![device], last: None })
+    }
+
+    /// Makes the tree the root and detaches the old one. The tmpfs is what changes places with the old root, even
+    /// where something covers it: the old root would be put on top of that, and what is detached is the topmost.
+    pub(crate) fn pivot(&self) -> nix::Result<()> {
+        sys::pivot(self.base.as_fd())?;
+        sys::change_root(self.root())
     }
 
     /// The directory that is `/` in the new root.
