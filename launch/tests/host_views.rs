@@ -135,7 +135,7 @@ fn sandbox(network: bool) -> Mode {
 }
 
 fn scene<'a>(host: &'a HostView, mode: &'a Mode, farm: &'a Farm) -> Scene<'a> {
-    Scene { host, mode, farm, private_tmp: false }
+    Scene { host, mode, farm, private_tmp: false, drivers: None }
 }
 
 fn lines<T: ToString>(ops: Vec<T>) -> Vec<String> {

@@ -2,6 +2,7 @@
 //! a file that is replaced by rename is followed. A sandbox is shown few of them, bound one by one, and a user
 //! database that holds nobody else. Pure.
 
+use super::drivers::is_drivers;
 use super::{Farm, HostView, Scene, is_own};
 use crate::fhs::mode::Mode;
 use fhs_env::{Access, Content, Op, Source};
@@ -137,7 +138,8 @@ pub fn etc_ops(scene: &Scene<'_>) -> Vec<Op> {
         Mode::Compat => shown_to_all(scene, &mut ops, &mut taken),
         Mode::Sandbox(options) => shown_to_sandbox(scene, options.network, &mut ops, &mut taken),
     }
-    for name in scene.farm.etc.iter().filter(|name| name.as_os_str() != SHARED) {
+    let drivers_say = |name: &Path| scene.drivers.is_some_and(|drivers| is_drivers(drivers, name));
+    for name in scene.farm.etc.iter().filter(|name| name.as_os_str() != SHARED && !drivers_say(name)) {
         if taken.insert(name.clone()) {
             ops.push(Op::Link { path: Path::new("/etc").join(name), target: Path::new("/usr/etc").join(name) });
         }

@@ -2,6 +2,7 @@
 //! drivers, sockets, variables. The host is looked at once ([`HostView::gather`]); the steps that follow from
 //! it are pure functions of what was seen. It knows nothing of packages and starts nothing.
 
+pub mod drivers;
 mod etc;
 mod gather;
 mod sockets;
@@ -14,6 +15,7 @@ pub use top_level::top_level_ops;
 pub use variables::variables;
 
 use super::mode::Mode;
+use drivers::{Drivers, driver_ops};
 use fhs_env::{HostEntry, Op};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -92,6 +94,8 @@ pub struct Scene<'a> {
     pub farm: &'a Farm,
     /// `/tmp` is the program's own. A sandbox's always is.
     pub private_tmp: bool,
+    /// The host's drivers for this farm ([`drivers::prepare`]).
+    pub drivers: Option<&'a Drivers>,
 }
 
 impl Scene<'_> {
@@ -112,11 +116,13 @@ pub(crate) fn is_own(top: &OsStr) -> bool {
     OWN_TOPS.iter().any(|own| top == *own)
 }
 
-/// The steps that show the host, to be applied when `/usr` and the links into it are there, and before what
-/// the store and the specification bind.
-pub fn ops(scene: &Scene<'_>) -> Vec<Op> {
+/// The steps that show the host, to be applied when `/usr` and the links into it are there. `store` shows the store:
+/// behind the home and what was chosen, which may hide it, and before the drivers, which need it.
+pub fn ops(scene: &Scene<'_>, store: impl IntoIterator<Item = Op>) -> Vec<Op> {
     let mut ops = top_level_ops(scene);
+    ops.extend(store);
     ops.extend(etc_ops(scene));
+    ops.extend(driver_ops(scene));
     ops.extend(socket_ops(scene));
     ops
 }

@@ -1,6 +1,7 @@
 //! The variables that a program inside is given beside those of its caller: where programs, data and time zones
 //! are. Never a library path: what the loader finds, it finds by its cache. Pure.
 
+use super::drivers::driver_variables;
 use super::sockets::secret_variables;
 use super::{HostView, Scene, is_own};
 use crate::fhs::mode::Mode;
@@ -87,6 +88,7 @@ pub fn variables(scene: &Scene<'_>) -> Vec<(OsString, Option<OsString>)> {
         out.push(("HOME".into(), Some(home.into_os_string())));
     }
     out.extend(secret_variables(scene));
+    out.extend(driver_variables(scene));
     out
 }
 
