@@ -130,7 +130,7 @@ fn lines(scene: &Scene<'_>) -> Vec<String> {
 #[test]
 fn drivers_are_a_cache_manifests_and_a_newer_loader() {
     let (host, farm, drivers) = (HostView { aside: "/.host".into(), ..HostView::default() }, Farm::default(), drivers());
-    let scene = Scene { host: &host, mode: &Mode::Compat, farm: &farm, private_tmp: false, drivers: Some(&drivers) };
+    let scene = Scene { host: &host, mode: &Mode::Compat, farm: &farm, private_tmp: false, drivers: Some(&drivers), bus: None };
     let expected = [
         "link /etc/ld.so.cache -> /s/cache/drivers/k/ld.so.cache",
         "link /etc/glvnd/egl_vendor.d -> /s/cache/drivers/k/egl_vendor.d",
@@ -138,7 +138,7 @@ fn drivers_are_a_cache_manifests_and_a_newer_loader() {
         "bind /usr/lib/ld-linux-x86-64.so.2 at /lib64/ld-linux-x86-64.so.2 read-only",
     ];
     assert_eq!(lines(&scene), expected);
-    let mode = Mode::Sandbox(SandboxOptions { home: "/h".into(), paths: Vec::new(), network: false });
+    let mode = Mode::Sandbox(SandboxOptions { home: "/h".into(), paths: Vec::new(), network: false, ..SandboxOptions::default() });
     let shown = [
         "bind /usr/lib at /.host/usr/lib read-only, if it exists",
         "bind /opt/gpu/lib read-only, if it exists",
@@ -151,7 +151,7 @@ fn drivers_are_a_cache_manifests_and_a_newer_loader() {
 fn what_the_drivers_say_in_etc_the_farm_does_not() {
     let farm = Farm { etc: ["ld.so.cache", "ld.so.conf", "vulkan"].map(PathBuf::from).to_vec(), ..Farm::default() };
     let (host, drivers) = (HostView::default(), drivers());
-    let scene = Scene { host: &host, mode: &Mode::Compat, farm: &farm, private_tmp: false, drivers: Some(&drivers) };
+    let scene = Scene { host: &host, mode: &Mode::Compat, farm: &farm, private_tmp: false, drivers: Some(&drivers), bus: None };
     let of_farm = |scene: &Scene<'_>| -> Vec<String> {
         etc_ops(scene).iter().map(ToString::to_string).filter(|line| line.contains("/usr/etc")).collect()
     };
@@ -166,7 +166,7 @@ fn a_callers_variables_win_and_lead_to_the_same_files() {
     let (plain, given) =
         (HostView { aside: "/.host".into(), ..HostView::default() }, HostView { aside: "/.host".into(), variables, ..HostView::default() });
     let (farm, drivers) = (Farm::default(), drivers());
-    let scene = Scene { host: &plain, mode: &Mode::Compat, farm: &farm, private_tmp: false, drivers: Some(&drivers) };
+    let scene = Scene { host: &plain, mode: &Mode::Compat, farm: &farm, private_tmp: false, drivers: Some(&drivers), bus: None };
     let shown = |scene: &Scene<'_>| -> Vec<String> {
         driver_variables(scene).iter().map(|(n, v)| format!("{}={}", n.display(), v.as_ref().unwrap().display())).collect()
     };

@@ -131,11 +131,11 @@ fn farm() -> Farm {
 
 fn sandbox(network: bool) -> Mode {
     let paths = vec![("/home/ann/game".into(), Access::ReadOnly)];
-    Mode::Sandbox(SandboxOptions { home: "/home/ann/.local/share/box".into(), paths, network })
+    Mode::Sandbox(SandboxOptions { home: "/home/ann/.local/share/box".into(), paths, network, ..SandboxOptions::default() })
 }
 
 fn scene<'a>(host: &'a HostView, mode: &'a Mode, farm: &'a Farm) -> Scene<'a> {
-    Scene { host, mode, farm, private_tmp: false, drivers: None }
+    Scene { host, mode, farm, private_tmp: false, drivers: None, bus: None }
 }
 
 fn lines<T: ToString>(ops: Vec<T>) -> Vec<String> {
@@ -356,6 +356,17 @@ fn a_sandbox_has_display_and_sound_and_no_bus() {
             "bind /home/ann/.config/pulse/cookie at /run/xeno/pulse-cookie read-only, if it exists",
         ],
     );
+}
+
+#[test]
+fn a_filtered_bus_is_found_where_it_is_shown() {
+    let (host, farm, mode) = (debian(), farm(), sandbox(true));
+    let filter = PathBuf::from("/run/user/1000/xeno-bus-1");
+    let scene = Scene { bus: Some(&filter), ..scene(&host, &mode, &farm) };
+    let op = "bind /run/user/1000/xeno-bus-1 at /run/xeno/bus".to_owned();
+    assert!(lines(socket_ops(&scene)).contains(&op));
+    assert!(shown(variables(&scene)).contains(&"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/xeno/bus".to_owned()));
+    assert!(!shown(variables(&scene)).contains(&"-DBUS_SESSION_BUS_ADDRESS".to_owned()));
 }
 
 #[test]

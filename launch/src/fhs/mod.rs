@@ -4,6 +4,7 @@
 //! Inside, `/usr` is the farm's, the links of `/etc` lead into it (`/usr/etc`) or to the host's entries, and what else
 //! of the host is needed there – its `/etc`, the fonts and locales of its `/usr` – is found below [`HOST`].
 
+pub mod confine;
 pub mod host;
 pub mod mode;
 

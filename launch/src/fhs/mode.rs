@@ -1,6 +1,7 @@
 //! What an environment promises the host: nothing, or a sandbox. Two arms that are never blurred; plain data.
 
 use fhs_env::Access;
+use fhs_env::policy::{BusRules, Profile};
 use std::path::PathBuf;
 
 /// How much of the host an environment shows.
@@ -14,7 +15,7 @@ pub enum Mode {
 }
 
 /// What a sandbox shows and allows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SandboxOptions {
     /// The directory of the host that stands for the user's home.
     pub home: PathBuf,
@@ -22,4 +23,10 @@ pub struct SandboxOptions {
     pub paths: Vec<(PathBuf, Access)>,
     /// Whether the host's network can be reached.
     pub network: bool,
+    /// The system calls that are refused.
+    pub profile: Profile,
+    /// What may be said on the session bus; `None` does not share it.
+    pub bus: Option<BusRules>,
+    /// It does not start unless all of this can be enforced.
+    pub require: bool,
 }

@@ -96,6 +96,8 @@ pub struct Scene<'a> {
     pub private_tmp: bool,
     /// The host's drivers for this farm ([`drivers::prepare`]).
     pub drivers: Option<&'a Drivers>,
+    /// The socket of a filter for the session bus, which a sandbox has in place of the bus.
+    pub bus: Option<&'a Path>,
 }
 
 impl Scene<'_> {

@@ -46,6 +46,8 @@ pub struct Socket {
 
 /// Where a sandbox keeps what the user's home and `/tmp` hold outside.
 const OWN_RUN: &str = "/run/xeno";
+/// Where it finds its filtered bus.
+pub(super) const BUS: &str = "/run/xeno/bus";
 
 /// The sockets that the variables name, by the rules of each client library.
 pub fn sockets(host: &HostView) -> Vec<Socket> {
@@ -203,6 +205,10 @@ pub fn socket_ops(scene: &Scene<'_>) -> Vec<Op> {
         if !ops.contains(&op) {
             ops.push(op);
         }
+    }
+    if let Some(bus) = scene.bus.filter(|_| sandbox) {
+        let source = Source::Path(bus.to_owned());
+        ops.push(Op::Bind { source, path: BUS.into(), access: Access::ReadWrite, optional: false });
     }
     for (_, file, at) in secrets(scene.host) {
         if sandbox {

@@ -2,7 +2,7 @@
 //! are. Never a library path: what the loader finds, it finds by its cache. Pure.
 
 use super::drivers::driver_variables;
-use super::sockets::secret_variables;
+use super::sockets::{BUS, secret_variables};
 use super::{HostView, Scene, is_own};
 use crate::fhs::mode::Mode;
 use std::ffi::{OsStr, OsString};
@@ -44,7 +44,8 @@ pub(super) const READ: [&str; 27] = [
 const PROGRAMS: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin"];
 const DATA: [&str; 2] = ["/usr/local/share", "/usr/share"];
 
-/// Variables that name sockets of the host which a sandbox does not have.
+/// Variables that name sockets of the host which a sandbox does not have; the first is the session bus, of which it
+/// may have a filter.
 const SOCKETS: [&str; 6] =
     ["DBUS_SESSION_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS", "GPG_AGENT_INFO", "ICEAUTHORITY", "SESSION_MANAGER", "SSH_AUTH_SOCK"];
 
@@ -82,7 +83,8 @@ pub fn variables(scene: &Scene<'_>) -> Vec<(OsString, Option<OsString>)> {
     }
     if let Mode::Sandbox(_) = scene.mode {
         let home = scene.home();
-        out.extend(SOCKETS.iter().map(|name| ((*name).into(), None)));
+        let bus = |name: &str| scene.bus.filter(|_| name == SOCKETS[0]).map(|_| OsString::from(format!("unix:path={BUS}")));
+        out.extend(SOCKETS.iter().map(|name| ((*name).into(), bus(name))));
         let outside = |name: &&&str| host.path(name).is_some_and(|path| !path.starts_with(&home));
         out.extend(HOMES.iter().filter(outside).map(|name| ((*name).into(), None)));
         out.push(("HOME".into(), Some(home.into_os_string())));
