@@ -5,6 +5,7 @@ use crate::args::DoctorArgs;
 use crate::environment;
 use crate::failure::{Failure, OneLine};
 use crate::shim;
+use fhs_env::{Cause, Refusal};
 use launch::program::Program;
 use launch::shim::base::{Base, Owner};
 use launch::shim::image::{Finds, Fresh, Image, is_trusted};
@@ -117,10 +118,27 @@ fn print(examination: &Examination) {
 }
 
 fn kernel(walk: &mut Walk) {
-    match fhs_env::probe() {
-        Ok(()) => walk.ok("kernel", "private roots can be made, so `xeno run` has every way"),
-        Err(refusal) => walk.note("kernel", format!("private roots are refused: {refusal}"), "a shim (`xeno shim install`) needs none"),
+    let refusal = match fhs_env::probe() {
+        Ok(()) => return walk.ok("kernel", "private roots can be made, so `xeno run` has every way"),
+        Err(refusal) => refusal,
+    };
+    walk.note("kernel", format!("private roots are refused: {}", refusal.reason()), remedy(&refusal));
+    walk.note(
+        "ways",
+        "`xeno env`, `xeno steam-run` and `xeno bwrap` cannot start; `xeno run` is left with direct, shim and loader, and under \
+         the last a program does not find itself (/proc/self/exe) and foreign programs that it starts are not helped",
+        "a shim needs no private root: `xeno shim install`, `xeno shim add PROG`",
+    );
+}
+
+/// What to do about it, on this machine.
+fn remedy(refusal: &Refusal) -> String {
+    if refusal.cause != Cause::AppArmor {
+        return refusal.remedy().to_owned();
     }
+    // The profile is found by the path of the program.
+    let own = env::current_exe().map_or_else(|_| "xeno".to_owned(), |path| path.display().to_string());
+    format!("{}; packaging/apparmor/xeno is such a profile, to name {own}", refusal.remedy())
 }
 
 /// Without a program: the shims at the usual places.

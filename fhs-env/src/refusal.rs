@@ -23,6 +23,11 @@ pub enum Cause {
     SecurityModule,
     /// The process runs in a chroot: no user namespace may be made there (`user_namespaces(7)`).
     Chroot,
+    /// As [`Cause::Chroot`] onto a mount point, which looks like a root from within, or a security
+    /// module's rule: the kernel answers both alike (`create_user_ns` in `kernel/user_namespace.c`).
+    ChrootOrModule,
+    /// The user has no id in the user namespace that the process is in.
+    UnmappedId,
     /// `/proc` is not mounted, so the ids cannot be mapped.
     NoProc,
     /// The process has more than one thread.
@@ -61,6 +66,8 @@ impl Refusal {
             Cause::Seccomp => "a seccomp filter, as containers have it, refuses namespaces",
             Cause::SecurityModule => "a security module denies the mount",
             Cause::Chroot => "the process runs in a chroot, where the kernel makes no user namespace",
+            Cause::ChrootOrModule => "the process runs in a chroot, or a security module forbids user namespaces",
+            Cause::UnmappedId => "the user has no id in the user namespace that the process is in",
             Cause::NoProc => "/proc is not mounted",
             Cause::Threads => "the calling process has more than one thread",
             Cause::Limit => "there are too many namespaces, or they are nested too deeply",
@@ -85,6 +92,10 @@ impl Refusal {
             }
             Cause::SecurityModule => "ask its audit log for the rule, or run outside its confinement",
             Cause::Chroot => "enter that tree with pivot_root (bwrap, systemd-nspawn) instead of chroot",
+            Cause::ChrootOrModule => {
+                "enter that tree with pivot_root (bwrap, systemd-nspawn) instead of chroot, or ask the module's audit log for the rule"
+            }
+            Cause::UnmappedId => "map it when that namespace is made (unshare --map-current-user)",
             Cause::NoProc => "mount it: mount -t proc proc /proc",
             Cause::Threads => "enter before starting threads",
             Cause::Limit => "raise user.max_user_namespaces and user.max_mnt_namespaces, or nest less",
@@ -113,6 +124,8 @@ pub(crate) struct Facts {
     /// `Seccomp:` of `/proc/self/status`; 2 is a filter.
     pub(crate) seccomp: Option<u64>,
     pub(crate) threads: Option<u64>,
+    /// Whether `/proc/self/uid_map` has the effective user id.
+    pub(crate) id_mapped: Option<bool>,
     /// Whether no mount is listed at `/`: the root directory is then no mount point.
     pub(crate) root_is_no_mount: bool,
 }
@@ -135,9 +148,19 @@ impl Facts {
             apparmor_restricts: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
             seccomp: field("Seccomp:"),
             threads: field("Threads:"),
+            id_mapped: sys::read_kernel_file("/proc/self/uid_map").map(|map| has_id(&map, sys::effective_ids().0)),
             root_is_no_mount: mounts.is_some_and(|table| !table.lines().any(|line| line.split(' ').nth(4) == Some("/"))),
         }
     }
+}
+
+/// Whether a map of `user_namespaces(7)` has an id: first id inside, first id outside, count.
+fn has_id(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|word| word.parse::<u64>().ok());
+        let (first, count) = (numbers.next().flatten(), numbers.nth(1).flatten());
+        first.zip(count).is_some_and(|(first, count)| u64::from(id).checked_sub(first).is_some_and(|into| into < count))
+    })
 }
 
 /// Why this step was answered so; `None` where the failure is no refusal but a fault of its
@@ -154,10 +177,12 @@ pub(crate) fn judge(facts: &Facts, op: &Op, errno: Errno) -> Option<Refusal> {
             Errno::ENOSPC | Errno::EUSERS => Cause::Limit,
             // No kernel that can start this program lacks unshare(2) itself.
             Errno::ENOSYS => Cause::Seccomp,
+            Errno::EPERM if *user && facts.id_mapped == Some(false) => Cause::UnmappedId,
             Errno::EPERM if *user && off(facts.unprivileged_clone) => Cause::UnprivilegedCloneOff,
             Errno::EPERM if *user && facts.root_is_no_mount => Cause::Chroot,
             _ if refused && filtered => Cause::Seccomp,
             _ if refused && facts.apparmor_restricts == Some(1) => Cause::AppArmor,
+            Errno::EPERM if *user => Cause::ChrootOrModule,
             _ => Cause::Unknown,
         },
         Op::DenySetgroups | Op::MapUser(_) | Op::MapGroup(_) => match errno {
@@ -243,6 +268,7 @@ mod tests {
         let chroot = Facts { root_is_no_mount: true, ..plain() };
         let threads = Facts { threads: Some(3), ..plain() };
         let not_built = Facts { user_namespaces_built: false, ..plain() };
+        let unmapped = Facts { id_mapped: Some(false), ..plain() };
         let no_proc = Facts::default();
         let rows = [
             (&clone_off, &UNSHARE, Errno::EPERM, Cause::UnprivilegedCloneOff),
@@ -253,11 +279,22 @@ mod tests {
             (&no_proc, &Op::DenySetgroups, Errno::ENOENT, Cause::NoProc),
             (&plain(), &UNSHARE, Errno::EUSERS, Cause::Limit),
             (&plain(), &Op::Stack, Errno::EACCES, Cause::SecurityModule),
-            (&plain(), &UNSHARE, Errno::EPERM, Cause::Unknown),
+            (&unmapped, &UNSHARE, Errno::EPERM, Cause::UnmappedId),
+            (&plain(), &UNSHARE, Errno::EPERM, Cause::ChrootOrModule),
+            (&plain(), &Op::Unshare { user: false }, Errno::EPERM, Cause::Unknown),
         ];
         for (facts, op, errno, expected) in rows {
             assert_eq!(cause(facts, op, errno), Some(expected), "{op}: {errno}");
         }
+    }
+
+    #[test]
+    fn an_id_is_mapped_from_the_first_to_before_the_end_of_a_range() {
+        let map = "         0       1000          1\n       100     100000        50\n";
+        let found: Vec<u32> = [0, 1, 99, 100, 149, 150].into_iter().filter(|id| has_id(map, *id)).collect();
+        assert_eq!(found, [0, 100, 149]);
+        assert!(has_id("0 0 4294967295", 4711));
+        assert!(!has_id("", 65534));
     }
 
     #[test]
