@@ -9,6 +9,7 @@ mod corpus;
 mod demo;
 mod dist;
 mod elf;
+mod fhs_programs;
 mod fixtures;
 mod fuzz;
 mod gate;
@@ -81,6 +82,12 @@ const TASKS: &[Task] = &[
         arguments: "[--limit N]",
         help: "every program of /usr/bin says its version natively and through the shim; it must say the same",
         run: shim::system::run,
+    },
+    Task {
+        name: "fhs-programs",
+        arguments: "[--dir DIR] [--rows a,b]",
+        help: "real programs in environments: drawn, 32-bit beside 64-bit, in a sandbox, exported; their screenshots are to be looked at",
+        run: fhs_programs::run,
     },
     Task {
         name: "fuzz",

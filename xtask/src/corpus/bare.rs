@@ -21,23 +21,23 @@ const ORDINARY: u32 = 64_210;
 
 /// Everything the entering process has to know.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Bare {
+pub(crate) struct Bare {
     /// An empty directory of the host on which the root is built.
-    pub(super) root: PathBuf,
+    pub(crate) root: PathBuf,
     /// The static busybox, and the names it answers to.
-    pub(super) busybox: PathBuf,
-    pub(super) applets: Vec<String>,
+    pub(crate) busybox: PathBuf,
+    pub(crate) applets: Vec<String>,
     /// (on the host, in the root); directories.
-    pub(super) binds: Vec<(PathBuf, PathBuf)>,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) arguments: Vec<String>,
+    pub(crate) binds: Vec<(PathBuf, PathBuf)>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) arguments: Vec<String>,
     /// The whole environment.
-    pub(super) environment: BTreeMap<String, String>,
+    pub(crate) environment: BTreeMap<String, String>,
 }
 
 /// Whom the programs run as: an unprivileged id if we are root, else ourselves.
-pub(super) fn user() -> (u32, u32) {
+pub(crate) fn user() -> (u32, u32) {
     if geteuid().is_root() { (ORDINARY, ORDINARY) } else { (getuid().as_raw(), getgid().as_raw()) }
 }
 
@@ -69,11 +69,11 @@ impl Bare {
         for (from, to) in [("/proc", "proc"), ("/dev", "dev")] {
             self.bind(Path::new(from), Path::new(to))?;
         }
+        let tmp = self.directory("tmp")?;
+        mount(Some("tmp"), &tmp, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777")).context("mount /tmp")?;
         for (from, to) in &self.binds {
             self.bind(from, to.strip_prefix("/").unwrap_or(to))?;
         }
-        let tmp = self.directory("tmp")?;
-        mount(Some("tmp"), &tmp, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=1777")).context("mount /tmp")?;
         chdir(&self.root).context("enter the root")?;
         pivot_root(".", ".").context("pivot_root")?;
         umount2(".", MntFlags::MNT_DETACH).context("let go of the old root")?;
@@ -118,7 +118,7 @@ impl Bare {
 }
 
 /// A static busybox: installed here, or the package unpacked into the cache.
-pub(super) fn busybox(cache: &Path) -> Result<PathBuf> {
+pub(crate) fn busybox(cache: &Path) -> Result<PathBuf> {
     let path = cache.join("busybox-static/bin/busybox");
     if !path.exists() {
         let work = tempfile::Builder::new().prefix(".busybox-").tempdir_in(cache).context("make a directory")?;
@@ -133,7 +133,7 @@ pub(super) fn busybox(cache: &Path) -> Result<PathBuf> {
 }
 
 /// The names that a busybox answers to, its own left out.
-pub(super) fn applets(busybox: &Path) -> Result<Vec<String>> {
+pub(crate) fn applets(busybox: &Path) -> Result<Vec<String>> {
     let list = process::output(Command::new(busybox).arg("--list"))?;
     Ok(list.lines().filter(|name| *name != "busybox").map(str::to_owned).collect())
 }

@@ -25,8 +25,13 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
 
 /// Where a row's program lies once it is fetched.
 pub(crate) fn program(name: &str, cache: &Path) -> Result<PathBuf> {
+    tree(name, cache).map(|(tree, path)| tree.join(path))
+}
+
+/// A row's tree, and its program below that.
+pub(crate) fn tree(name: &str, cache: &Path) -> Result<(PathBuf, String)> {
     let row = rows()?.into_iter().find(|row| row.name == name).with_context(|| format!("no row is called {name}"))?;
-    Ok(row.tree(cache).join(&row.path))
+    Ok((row.tree(cache), row.path))
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
