@@ -140,6 +140,40 @@ fn what_an_environment_has_of_its_host_is_left_out_and_stood_in_for() {
 }
 
 #[test]
+fn a_root_that_is_only_usr_gets_the_links_that_entering_adds() {
+    let farm = Farm::new();
+    fs::create_dir_all(farm.path("root/usr/lib64")).unwrap();
+    fs::create_dir_all(farm.path("root/usr/etc/fonts")).unwrap();
+    farm.file("root/usr/etc/os-release", "ID=other\n");
+    farm.file("root/usr/etc/group", "root:x:0:\n");
+    let items = farm.plan().items;
+    let links: Vec<_> =
+        items.iter().filter(|(path, _)| path.components().count() == 1).map(|(path, item)| (path.to_str().unwrap(), item)).collect();
+    let expected =
+        [("bin", Item::Link("usr/bin".into())), ("lib", Item::Link("usr/lib".into())), ("lib64", Item::Link("usr/lib64".into()))];
+    assert_eq!(
+        links.into_iter().filter(|(_, item)| matches!(item, Item::Link(_))).collect::<Vec<_>>(),
+        expected.iter().map(|(path, item)| (*path, item)).collect::<Vec<_>>()
+    );
+    assert_eq!(items[Path::new("etc/fonts")], Item::Link("/usr/etc/fonts".into()));
+    assert_eq!(items[Path::new("etc/group")], Item::Link("/usr/etc/group".into()));
+    assert!(matches!(items[Path::new("etc/os-release")], Item::File { .. }), "its own stays");
+}
+
+#[test]
+fn a_link_to_its_own_path_brings_what_the_host_has_there_and_only_if_it_was_named() {
+    let farm = Farm::new();
+    symlink("/bin/sh", farm.path("root/usr/bin/sh")).unwrap();
+    symlink("/etc/passwd", farm.path("root/etc/passwd")).unwrap();
+    let named = Sources { from: vec!["/usr".into(), "/bin".into()], ..farm.sources() };
+    let shell = Item::File { source: fs::canonicalize("/bin/sh").unwrap(), executable: true };
+    let items = Plan::of(&named).unwrap().items;
+    // `/bin/sh` of the root is its `/usr/bin/sh`: read inside, that link leads to itself.
+    assert_eq!(items[Path::new("usr/bin/sh")], shell);
+    assert_eq!(items[Path::new("etc/passwd")], Item::Link("/etc/passwd".into()));
+}
+
+#[test]
 fn trees_are_added_at_their_path_and_links_to_them_lead_there() {
     let farm = Farm::new();
     let trees = vec![("/nix/store/abc-tool".into(), farm.path("store/abc-tool"))];

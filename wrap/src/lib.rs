@@ -3,7 +3,8 @@
 //! containers ([`oci`]).
 //!
 //! Everything is decided first, as a value that prints itself; only [`tree::commit`] changes files, through
-//! `patcher::commit`, and [`oci::write`] makes them, through `store::atomic`. This crate prints nothing, fetches nothing itself and runs nothing.
+//! `patcher::commit`, and [`oci::write`] makes them, through `store::atomic`. This crate prints nothing, fetches nothing
+//! itself and runs nothing.
 
 #![cfg_attr(
     test,

@@ -57,6 +57,9 @@ pub struct Plan {
     pub items: BTreeMap<PathBuf, Item>,
 }
 
+/// The top-level directories that are links into `/usr` (file-hierarchy(7)).
+const TOP: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
 /// The directories every root has (FHS 3.0, 3.2), with their modes.
 const DIRECTORIES: [(&str, u32); 10] = [
     ("dev", 0o755),
@@ -101,6 +104,7 @@ impl Plan {
             look.add(inside, source, 0)?;
         }
         let mut plan = look.plan;
+        plan.complete();
         for (path, mode) in DIRECTORIES {
             plan.items.entry(path.into()).or_insert(Item::Directory(mode));
         }
@@ -109,6 +113,23 @@ impl Plan {
         }
         plan.put_files_first();
         Ok(plan)
+    }
+
+    /// What entering adds to a root that is little more than `/usr`: the links to it, and those from `/etc` into `/usr/etc`.
+    fn complete(&mut self) {
+        let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
+        for (path, item) in &self.items {
+            let Ok(below) = path.strip_prefix("usr") else { continue };
+            if *item == Item::Directory(0o755) && TOP.iter().any(|top| below == Path::new(top)) {
+                links.push((below.to_owned(), path.clone()));
+            }
+            if below.parent() == Some(Path::new("etc")) {
+                links.push((below.to_owned(), Path::new("/").join(path)));
+            }
+        }
+        for (path, target) in links {
+            self.items.entry(path).or_insert(Item::Link(target));
+        }
     }
 
     /// A second name comes after the first in a layer, whichever was met first: the contents move to the first name.
@@ -250,7 +271,9 @@ impl Look<'_> {
                 _ => {}
             }
         }
-        fs::symlink_metadata(self.root.join(at)).is_ok()
+        let there = self.root.join(at);
+        // A link to its own path, even by another way, means what the host has there.
+        fs::symlink_metadata(&there).is_ok() && place(&there) != place(&self.root.join(inside))
     }
 
     /// Where a file of one of the trees lies in the image.
@@ -281,6 +304,11 @@ impl Look<'_> {
         self.plan.items.insert(inside.to_owned(), item);
         Ok(())
     }
+}
+
+/// Where a name lies, with the links above it resolved and itself not.
+fn place(path: &Path) -> Option<PathBuf> {
+    Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?))
 }
 
 /// The name of a machine in an image's platform (OCI image specification, config.md: `GOARCH`), of what
