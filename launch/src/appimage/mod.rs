@@ -96,7 +96,9 @@ fn marked(path: &Path) -> bool {
 /// Where the image lies; `None` where the file has none, or one that its own runtime has to read.
 fn found(path: &Path) -> Result<Option<std::ops::Range<u64>>, Fault> {
     let file = Mapped::open(path).map_err(Fault::Read)?;
-    let payloads = payload::outline(&file).map(|outline| payload::recognise(&outline.outline())).unwrap_or_default();
+    let Some(outline) = payload::outline(&file) else { return Ok(None) };
+    let outline = outline.outline();
+    let payloads = payload::recognise(&outline);
     let image = payloads.into_iter().find_map(|Payload { kind, range, .. }| match kind {
         payload::Kind::AppImage(image) => Some((image, range)),
         _ => None,
@@ -107,6 +109,8 @@ fn found(path: &Path) -> Result<Option<std::ops::Range<u64>>, Fault> {
         Some((Image::Dwarfs, _)) => Ok(None),
         Some((Image::Iso9660, _)) if access("/dev/fuse", AccessFlags::R_OK | AccessFlags::W_OK).is_ok() => Ok(None),
         Some((Image::Iso9660, _)) => Err(Fault::Elsewhere),
+        // A runtime without an image, which is told by a variable where one is.
+        None if outline.elf_end == file.len() as u64 => Ok(None),
         None => fault::bad("it is marked as an AppImage, and there is no file system where its runtime would look"),
     }
 }
