@@ -84,3 +84,9 @@ impl From<wrap::Error> for Failure {
         Failure::own(e.to_string())
     }
 }
+
+impl From<wrap::oci::Error> for Failure {
+    fn from(e: wrap::oci::Error) -> Failure {
+        Failure::own(e.to_string())
+    }
+}
