@@ -408,7 +408,9 @@ pub(crate) fn new_overlay(lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> 
 
 /// The terminal of standard output.
 pub(crate) fn terminal() -> Option<PathBuf> {
-    io::IsTerminal::is_terminal(&io::stdout()).then(|| path_of(1).ok()).flatten().map(|(path, _)| path)
+    // SAFETY: asks about a descriptor by its number, and takes no pointer.
+    let is_terminal = unsafe { nix::libc::isatty(nix::libc::STDOUT_FILENO) } == 1;
+    is_terminal.then(|| path_of(nix::libc::STDOUT_FILENO).ok()).flatten().map(|(path, _)| path)
 }
 
 // ---- processes ----
