@@ -354,3 +354,194 @@ fn check(sandbox: &Sandbox, program: &Program, kinds: &Kinds, here: &Situation) 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::{Join, Moments, Namespaces};
+
+    struct Told;
+
+    impl Hooks for Told {
+        fn wanted(&self) -> Moments {
+            Moments { namespaces: true, exited: true }
+        }
+
+        fn descriptors(&self) -> Vec<i32> {
+            vec![5]
+        }
+    }
+
+    fn user() -> Situation {
+        Situation { uid: 1000, gid: 100, working_directory: vec!["/home/a".into()], threads: 1, ..Situation::default() }
+    }
+
+    fn root() -> Situation {
+        Situation { uid: 0, gid: 0, may_mount: true, capabilities: 0b11, ..user() }
+    }
+
+    fn program() -> Program {
+        Program { file: "prog".into(), arguments: vec!["prog".into()], environment: vec!["HOME=/h".into()] }
+    }
+
+    #[track_caller]
+    fn steps(sandbox: &Sandbox, hooks: &dyn Hooks, here: &Situation, expected: &str) {
+        assert_eq!(plan(sandbox, &program(), hooks, here).unwrap().to_string(), expected);
+    }
+
+    #[test]
+    fn the_least_is_a_root_and_no_supervisor() {
+        steps(
+            &Sandbox::default(),
+            &(),
+            &user(),
+            "new namespaces: user mount\n\
+             deny setgroups\n\
+             map user 1000 to 1000\n\
+             map group 100 to 100\n\
+             mount a tmpfs on /\n\
+             change root, detach the old one\n\
+             no new privileges\n\
+             no capabilities\n\
+             run the hooks\n\
+             change directory to /home/a\n\
+             signals as the caller had them\n\
+             start prog\n",
+        );
+        steps(
+            &Sandbox { ops: vec![Op::Stack, Op::ChangeRoot], ..Sandbox::default() },
+            &(),
+            &root(),
+            "new namespaces: mount\n\
+             make every mount a slave\n\
+             mount a tmpfs on /\n\
+             change root\n\
+             no new privileges\n\
+             capabilities as they are\n\
+             run the hooks\n\
+             change directory to /home/a\n\
+             signals as the caller had them\n\
+             start prog\n",
+        );
+    }
+
+    #[test]
+    fn everything_at_once_is_in_the_order_that_the_kernel_needs() {
+        let sandbox = Sandbox {
+            ops: vec![Op::MinimalDev("/dev".into())],
+            namespaces: Namespaces { user: Want::Yes, ipc: true, pid: true, net: true, uts: true, cgroup: Want::Try },
+            uid: Some(7),
+            no_more_user_namespaces: true,
+            host_name: Some("name".into()),
+            capabilities: vec![Capability::Add(3)],
+            filters: vec![vec![0; 16]],
+            working_in: WorkingIn::CallersOrHome,
+            new_session: true,
+            descriptors: Descriptors::Only(vec![4, 5, 6]),
+            held: vec![6],
+            locks: vec!["/lock".into()],
+            ..Sandbox::default()
+        };
+        steps(
+            &sandbox,
+            &Told,
+            &Situation { cgroup_namespaces: true, ..user() },
+            "stay as monitor, go on in a child in new namespaces: user mount pid ipc net uts cgroup\n\
+             die with the parent\n\
+             tell what was made\n\
+             deny setgroups\n\
+             map user 0 to 1000\n\
+             map group 0 to 100\n\
+             at most 1 user namespaces below this one\n\
+             bring up the loopback interface\n\
+             host name name\n\
+             mount a tmpfs on /\n\
+             minimal devices /dev\n\
+             change root, detach the old one\n\
+             new namespaces: user, below the first\n\
+             map user 7 to 0\n\
+             map group 100 to 0\n\
+             find out that no user namespace can be made\n\
+             no new privileges\n\
+             capabilities 0x8\n\
+             new session\n\
+             lock /lock\n\
+             stay as init, go on in a child\n\
+             die with the parent\n\
+             run the hooks\n\
+             change directory to /home/a or /h or /\n\
+             close descriptors, but for 0 1 2 4\n\
+             die with the parent\n\
+             signals as the caller had them\n\
+             seccomp filter of 2 instructions\n\
+             start prog\n",
+        );
+    }
+
+    #[test]
+    fn what_is_joined_is_joined_before_what_needs_its_rights() {
+        let join = Join { user: Some(8), user_after: Some(10), pid: Some(9) };
+        let namespaces = Namespaces { pid: true, ..Namespaces::default() };
+        let sandbox = Sandbox { join, namespaces, uid: Some(7), lingering: true, as_pid_1: true, ..Sandbox::default() };
+        steps(
+            &sandbox,
+            &(),
+            &user(),
+            "stay as monitor, go on in a child\n\
+             die with the parent\n\
+             join the user namespace of descriptor 8\n\
+             new namespaces: mount\n\
+             join the pid namespace of descriptor 9\n\
+             go on in a child\n\
+             die with the parent\n\
+             new namespaces: pid\n\
+             go on in a child\n\
+             die with the parent\n\
+             become user 7\n\
+             die with the parent\n\
+             mount a tmpfs on /\n\
+             change root, detach the old one\n\
+             join the user namespace of descriptor 10\n\
+             no new privileges\n\
+             no capabilities\n\
+             run the hooks\n\
+             change directory to /home/a\n\
+             live on without the parent\n\
+             signals as the caller had them\n\
+             start prog\n",
+        );
+    }
+
+    #[test]
+    fn the_last_change_of_a_capability_counts() {
+        use Capability::{Add, AddAll, AddCallers, Drop, DropAll};
+        let rows: [(&[Capability], bool, Kept); 7] = [
+            (&[], false, Kept::Untouched),
+            (&[], true, Kept::Exactly { bits: 0, required: 0 }),
+            (&[Drop(0)], false, Kept::Exactly { bits: 0b10, required: 0 }),
+            (&[AddCallers, Drop(1)], true, Kept::Exactly { bits: 0b01, required: 0 }),
+            (&[AddAll, Drop(0), Add(0)], true, Kept::Exactly { bits: u64::MAX, required: 1 }),
+            (&[Add(5), DropAll], true, Kept::Exactly { bits: 0, required: 0 }),
+            (&[DropAll, Add(5)], false, Kept::Exactly { bits: 1 << 5, required: 1 << 5 }),
+        ];
+        for (changes, in_user_namespace, expected) in rows {
+            assert_eq!(kept(changes, in_user_namespace, 0b11), expected, "{changes:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_one_thread_is_refused_with_its_remedy() {
+        let refused = plan(&Sandbox::default(), &program(), &(), &Situation { threads: 3, ..user() }).unwrap_err();
+        assert_eq!(refused.to_string(), "starting the sandbox: the calling process has 3 threads; enter before starting threads");
+    }
+
+    #[test]
+    fn filters_that_are_no_programs_are_refused() {
+        for bytes in [0, 7, 12, 8 * 4097] {
+            let sandbox = Sandbox { filters: vec![vec![0; bytes]], ..Sandbox::default() };
+            let refused = plan(&sandbox, &program(), &(), &user()).unwrap_err().to_string();
+            let expected = format!("starting the sandbox: seccomp filter 1 has {bytes} bytes; it needs 1 to 4096 instructions of 8");
+            assert_eq!(refused, expected);
+        }
+    }
+}
