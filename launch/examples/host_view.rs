@@ -9,10 +9,10 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
+use fhs_env::Access;
 use fhs_env::policy::Profile;
-use fhs_env::{Access, Hooks, Op, Program, Sandbox, Source};
-use launch::fhs::confine::{Confinement, is_multiarch};
-use launch::fhs::host::{self, Farm, HostView, OWN_TOPS, Scene, drivers};
+use launch::fhs::entry::Entrance;
+use launch::fhs::host::HostView;
 use launch::fhs::mode::{Mode, SandboxOptions};
 use std::error::Error;
 use std::ffi::OsString;
@@ -54,44 +54,16 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         }
     };
     let words: Vec<OsString> = args.skip(1).collect();
-    let (host, farm) = (HostView::gather()?, Farm::look(&farm));
-    let mode = if sandbox { Mode::Sandbox(options.clone()) } else { Mode::Compat };
-    let mut confinement = sandbox.then(|| Confinement::prepare(&options, is_multiarch(&farm), &host)).transpose()?;
-    let bus = confinement.as_ref().and_then(Confinement::bus_socket).map(PathBuf::from);
-    let scene = Scene { host: &host, mode: &mode, farm: &farm, private_tmp, drivers: None, bus: bus.as_deref() };
-    let drivers = cache.map(|cache| drivers::prepare(&scene, &cache)).transpose()?.flatten();
-    let scene = Scene { drivers: drivers.as_ref(), ..scene };
-    let mut start = Sandbox::default();
-    start.ops.push(Op::Bind {
-        source: Source::Path(farm.root.join("usr")),
-        path: "/usr".into(),
-        access: Access::ReadOnly,
-        optional: false,
-    });
-    for top in OWN_TOPS.iter().filter(|top| **top != "usr" && farm.root.join("usr").join(top).is_dir()) {
-        start.ops.push(Op::Link { path: PathBuf::from("/").join(top), target: PathBuf::from("usr").join(top) });
-    }
-    start.ops.extend(host::ops(&scene, []));
+    let mode = if sandbox { Mode::Sandbox(options) } else { Mode::Compat };
+    let entrance = Entrance { farm: &farm, stores: &[], mode: &mode, private_tmp, further: &[], drivers: cache.as_ref() };
+    let entry = entrance.prepare(&HostView::gather()?)?;
     if plan {
-        start.ops.iter().for_each(|op| println!("{op}"));
+        entry.sandbox.ops.iter().for_each(|op| println!("{op}"));
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(confinement) = &confinement {
-        confinement.enforcement.gaps.iter().for_each(|gap| eprintln!("{gap}"));
-        confinement.apply(&scene, &options, &mut start);
-    }
-    let changed = host::variables(&scene);
-    let kept = std::env::vars_os().filter(|(name, _)| changed.iter().all(|(other, _)| other != name));
-    let set = changed.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-    let pair = |(name, value): (OsString, OsString)| [name, value].join("=".as_ref());
-    let program =
-        Program { file: words.first().cloned().ok_or("no program")?, arguments: words, environment: kept.chain(set).map(pair).collect() };
-    let hooks: &mut dyn Hooks = match &mut confinement {
-        Some(confinement) => confinement,
-        None => &mut (),
-    };
-    let exit = start.start(program, hooks)?;
-    Ok(ExitCode::from(exit.status()))
+    entry.enforcement().into_iter().flat_map(|e| &e.gaps).for_each(|gap| eprintln!("{gap}"));
+    let file = words.first().ok_or("no program")?.clone();
+    Ok(ExitCode::from(entry.start(&file, &words, &[])?.status()))
 }
 
 fn connect(path: &std::path::Path) -> Result<ExitCode, Box<dyn Error>> {

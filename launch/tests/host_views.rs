@@ -160,7 +160,6 @@ fn in_compatibility_mode_every_directory_the_environment_has_not_is_the_hosts() 
             "bind /proc as it is",
             "bind /root as it is",
             "bind /run as it is",
-            "bind /swapfile as it is",
             "bind /sys as it is",
             "bind /tmp as it is",
             "bind /var as it is",

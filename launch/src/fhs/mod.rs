@@ -5,6 +5,7 @@
 //! of the host is needed there – its `/etc`, the fonts and locales of its `/usr` – is found below [`HOST`].
 
 pub mod confine;
+pub mod entry;
 pub mod host;
 pub mod mode;
 

@@ -39,7 +39,9 @@ fn compat(scene: &Scene<'_>) -> Vec<Op> {
                 hidden.push(Op::Bind { source: Source::Path(path), path: at, access: Access::ReadOnly, optional: false });
             }
             EntryKind::Directory if entry.name == "tmp" && scene.private_tmp => ops.push(Op::Tmpfs { path, mode: 0o1777, size: None }),
-            EntryKind::Directory | EntryKind::File => ops.push(Op::carried(path)),
+            EntryKind::Directory => ops.push(Op::carried(path)),
+            // A swap file, a kernel image: nothing that programs use, and each would be a mount.
+            EntryKind::File => {}
             // The same link, seen from aside.
             EntryKind::Symlink(target) if own => hidden.push(Op::Link { path: aside.join(&entry.name), target: relative(target) }),
             EntryKind::Symlink(target) => ops.push(Op::Link { path, target: target.clone() }),
