@@ -1,7 +1,8 @@
 //! Gives a program a file tree of its own: a list of operations is planned first (pure data that
-//! prints itself), then applied to the calling process, which execs afterwards.
+//! prints itself), then applied to the calling process, which execs afterwards ([`PrivateRoot`]), or
+//! to a process with namespaces and rights of its own, which the caller watches over ([`Sandbox`]).
 //!
-//! This crate resolves no packages, reads no ELF file, prints nothing and starts nothing.
+//! This crate resolves no packages, reads no ELF file and prints nothing.
 //! It is shaped like [`std::process::Command`]: a builder collects what the root shall hold, and
 //! one call acts.
 //!

@@ -1,7 +1,7 @@
 //! Job control: a program in a sandbox stops and goes on as one without does, for the shell that started it and for
 //! a shell inside. Each test is a terminal: it types and reads the screen.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod scene;
 
