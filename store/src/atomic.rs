@@ -135,7 +135,10 @@ impl TreeBuilder {
     }
 
     /// Takes a name away again.
-    pub(crate) fn remove(&self, relative: &Path) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As unlink(2).
+    pub fn remove(&self, relative: &Path) -> io::Result<()> {
         fs::remove_file(self.path().join(relative))
     }
 
@@ -226,6 +229,19 @@ pub(crate) fn discard(path: &Path) {
         && e.kind() != io::ErrorKind::NotFound
     {
         log::warn!("remove {}: {e}", path.display());
+    }
+}
+
+/// Removes a directory of ours: first it loses its name, in one step; it is no error if it is gone.
+///
+/// # Errors
+/// When it cannot be renamed or removed.
+pub(crate) fn discard_tree(path: &Path) -> Result<()> {
+    let place = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(parent(path)).map_err(|e| Error::io("remove", path, e))?;
+    match fs::rename(path, place.path().join("gone")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("remove", path, e)),
+        Ok(()) => place.close().map_err(|e| Error::io("remove", path, e)),
     }
 }
 

@@ -137,6 +137,23 @@ impl Cache {
         Ok(path)
     }
 
+    /// Removes a directory; it is no error if there is none. It is out of sight at once, and a killed process leaves
+    /// nothing that is not swept later.
+    ///
+    /// # Errors
+    /// When it cannot be renamed or removed.
+    pub fn forget_tree(&self, kind: &str, name: &str) -> Result<()> {
+        atomic::discard_tree(&self.path(kind, name))
+    }
+
+    /// The names of the entries of one kind, sorted; what is being written is none.
+    pub fn names(&self, kind: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).filter(|n| !n.starts_with('.')).collect();
+        names.sort();
+        names
+    }
+
     /// Removes an entry; it is no error if there is none.
     pub fn forget(&self, kind: &str, name: &str) {
         atomic::discard(&self.path(kind, name));
@@ -160,6 +177,10 @@ mod tests {
         assert_eq!(fs::read_link(farm.join("liba.so.1")).unwrap(), Path::new("/x/liba.so.1.2"));
         cache.forget("loader", "k");
         assert!(!path.exists());
+        assert_eq!(cache.names("links"), ["f"]);
+        cache.forget_tree("links", "f").unwrap();
+        cache.forget_tree("links", "f").unwrap();
+        assert_eq!(fs::read_dir(cache.root().join("links")).unwrap().count(), 0);
     }
 
     #[test]

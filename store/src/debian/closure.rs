@@ -15,7 +15,9 @@ use crate::nar::hex;
 use crate::paths::StorePath;
 use resolver::arch::Arch;
 use resolver::provider::Package;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 /// The most packages of one closure; a whole desktop has 3,000.
 const MAX_PACKAGES: usize = 20_000;
@@ -57,23 +59,26 @@ trait World {
     fn providers(&self, suite: usize, name: &str, arch: Arch) -> Result<Vec<(String, Option<String>)>>;
 }
 
+/// A suite for an architecture; `None` where there is no such thing.
+type Opened = Option<Rc<Related>>;
+
 /// The archive, whose suites are opened when they are asked.
 struct Suites<'a> {
     debian: &'a Debian,
-    open: std::cell::RefCell<BTreeMap<(usize, Arch), Option<std::rc::Rc<Related>>>>,
+    open: RefCell<BTreeMap<(usize, Arch), Opened>>,
 }
 
 impl<'a> Suites<'a> {
     fn new(debian: &'a Debian) -> Suites<'a> {
-        Suites { debian, open: std::cell::RefCell::default() }
+        Suites { debian, open: RefCell::default() }
     }
 
-    fn related(&self, suite: usize, arch: Arch) -> Result<Option<std::rc::Rc<Related>>> {
+    fn related(&self, suite: usize, arch: Arch) -> Result<Opened> {
         if let Some(known) = self.open.borrow().get(&(suite, arch)) {
             return Ok(known.clone());
         }
         let related = match self.debian.archive.config.debian.suites.get(suite) {
-            Some(name) => self.debian.archive.related(name, arch)?.map(std::rc::Rc::new),
+            Some(name) => self.debian.archive.related(name, arch)?.map(Rc::new),
             None => None,
         };
         self.open.borrow_mut().insert((suite, arch), related.clone());
@@ -302,7 +307,7 @@ impl Debian {
         Ok(Closure { packages: Solver::solve(&suites, native, &all).map_err(missing)? })
     }
 
-    fn newest(&self, suites: &Suites<'_>, arch: Arch) -> Result<Option<std::rc::Rc<Related>>> {
+    fn newest(&self, suites: &Suites<'_>, arch: Arch) -> Result<Opened> {
         for suite in 0..suites.suites() {
             if let Some(related) = suites.related(suite, arch)? {
                 return Ok(Some(related));
