@@ -1,5 +1,6 @@
 //! The one command definition: parsing, help, man pages and completions all come from it.
 
+use crate::env::words::{EXAMPLES as ENV_EXAMPLES, EnvArgs};
 use crate::failure::Failure;
 use crate::patch::words::{EXAMPLES as PATCH_EXAMPLES, PatchArgs};
 use crate::shim::words::{EXAMPLES as SHIM_EXAMPLES, ShimArgs};
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     /// Install a loader that starts foreign programs without help, and tell it what they need
     #[command(after_help = SHIM_EXAMPLES)]
     Shim(ShimArgs),
+    /// Build and enter roots as programs of other distributions expect them
+    #[command(after_help = ENV_EXAMPLES)]
+    Env(Box<EnvArgs>),
     /// Say what keeps a program from starting as it is, and what to do about it
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
@@ -88,7 +92,7 @@ pub(crate) enum Command {
 /// `xeno run`.
 #[derive(clap::Args)]
 pub(crate) struct RunArgs {
-    /// Take this way of starting it only: direct, shim, view, overlay or loader
+    /// Take this way of starting it only: direct, shim, view, overlay, fhs or loader
     #[arg(long, value_name = "S", value_parser = |s: &str| s.parse::<Rung>())]
     pub(crate) strategy: Option<Rung>,
     /// Say how it would be started and why, and start nothing

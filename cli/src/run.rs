@@ -64,13 +64,20 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             program.exec.display()
         )));
     }
-    program.read_shebang(search_path.as_deref())?;
+    // A script whose interpreter is nowhere may still have one in an environment.
+    let lost = match program.read_shebang(search_path.as_deref()) {
+        Err(error) if program.lost.is_none() => return Err(error.into()),
+        read => read.err(),
+    };
     if let Some(app) = &app {
         app.judge(&mut program, search_path.as_deref());
     }
-    let (answer, whole) = resolving::answer_for(&program.binary, root, &how(args))?;
+    let (answer, whole) = match &program.lost {
+        Some(interpreter) => (launch::environments::lost(&program, interpreter), true),
+        None => resolving::answer_for(&program.binary, root, &how(args))?,
+    };
     let decide = |wanted| {
-        let question = Question { program: &program, answer: &answer, wanted, argv0: &word };
+        let question = Question { program: &program, answer: &answer, wanted, argv0: &word, environments: None };
         ladder::decide(&question, &Materials::new(cache.clone()))
     };
     let decision = decide(args.strategy)?;
@@ -83,7 +90,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         return Ok(if decision.start.is_some() { 0 } else { 126 });
     }
     report(|| Some(decision.report.clone()))?;
-    let Some(start) = &decision.start else { return Err(refusal(&program, &answer, &decision)) };
+    let Some(start) = &decision.start else {
+        return Err(lost.map_or_else(|| refusal(&program, &answer, &decision), Failure::from));
+    };
     announce(start, &decision);
     let mut watched = decision.watched.clone();
     watched.extend(args.lock.clone());

@@ -1,6 +1,9 @@
 //! The ladder: tries each rung in turn, cheapest faithful one first, and keeps the reason for each.
 
+use crate::environments::{Environments, Wanted};
 use crate::error::{Error, Kind};
+use crate::fhs::entry;
+use crate::fhs::host::is_own;
 use crate::materials::{Inside, Materials};
 use crate::program::Program;
 use crate::report::Report;
@@ -14,7 +17,7 @@ use crate::start::Start;
 use resolver::answer::{self, Answer, Native, World};
 use resolver::elf;
 use resolver::needs::Libc;
-use resolver::provider::LibcSet;
+use resolver::provider::{LibcSet, Origin};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -40,6 +43,8 @@ pub struct Question<'a> {
     pub wanted: Option<Rung>,
     /// What the program shall see as its own name; the loader rung has to say it.
     pub argv0: &'a OsStr,
+    /// Who builds environments; `None` leaves that rung out.
+    pub environments: Option<&'a dyn Environments>,
 }
 
 /// A decided start with its reasons.
@@ -76,6 +81,9 @@ impl fmt::Display for Decision {
         }
         for (copy, over) in &start.binds {
             say(format!("     bind {} read-only over {}", copy.display(), over.display()))?;
+        }
+        if let Some(farm) = &start.farm {
+            say(format!("     /usr is {}/usr", farm.display()))?;
         }
         if !start.loader.is_empty() {
             let words: Vec<_> = start.loader.iter().map(|w| w.to_string_lossy()).collect();
@@ -114,6 +122,7 @@ pub fn decide(question: &Question<'_>, materials: &Materials) -> Result<Decision
             Rung::Direct => climb.direct(),
             Rung::Shim => climb.shim()?,
             Rung::View | Rung::Overlay => climb.private_root(rung)?,
+            Rung::Fhs => climb.fhs()?,
             Rung::Loader => climb.loader()?,
         };
         let (taken, why) = match verdict {
@@ -130,7 +139,8 @@ pub fn decide(question: &Question<'_>, materials: &Materials) -> Result<Decision
     let copies: Vec<&Path> = start.iter().flat_map(copies_of).chain(shim.iter().map(PathBuf::as_path)).collect();
     let report = Report::new(question.answer, &steps, &copies).to_json();
     let user_namespace = nix::unistd::geteuid().as_raw() != 0;
-    let losses = start.as_ref().map(|s| s.rung.losses(s.root().is_some(), user_namespace)).unwrap_or_default();
+    let private = |s: &Start| s.root().is_some() || s.rung == Rung::Fhs;
+    let losses = start.as_ref().map(|s| s.rung.losses(private(s), user_namespace)).unwrap_or_default();
     Ok(Decision { watched: climb.watched(start.as_ref()), steps, start, losses, report })
 }
 
@@ -360,6 +370,57 @@ impl Climb<'_> {
         Ok(None)
     }
 
+    /// Why the program needs paths that this host has not; `None` if it names none.
+    fn path_that_is_missing(&self) -> Option<(String, Option<&Path>)> {
+        let program = self.q.program;
+        if let Some(path) = program.lost.as_deref().or(program.stand_in.as_ref().map(|(missing, _)| missing.as_path())) {
+            return Some((format!("the script's interpreter {} does not exist here", path.display()), Some(path)));
+        }
+        let missing = self.q.answer.resolution.missing.iter().find(|missing| missing.name.contains('/'))?;
+        Some((format!("{} names {} by its path, which does not exist here", missing.needed_by, missing.name), None))
+    }
+
+    /// An environment, where the program names files by paths of a usual root, or where it was asked for.
+    fn fhs(&self) -> Result<Verdict, Error> {
+        if let Native::NotAProgram | Native::OtherMachine { .. } = self.q.answer.native {
+            return Ok(Verdict::Pass(answer::sentence(&self.q.answer.native)));
+        }
+        let asked = self.q.wanted == Some(Rung::Fhs);
+        let (why, interpreter) = match self.path_that_is_missing() {
+            Some((why, interpreter)) => (why, interpreter),
+            None if asked => ("--strategy fhs".to_owned(), None),
+            None => return Ok(Verdict::Pass("it names no path that is missing here".to_owned())),
+        };
+        let interpreter = interpreter.filter(|path| path.components().nth(1).is_some_and(|top| is_own(top.as_os_str())));
+        if interpreter.is_none() && (self.q.program.lost.is_some() || self.q.program.stand_in.is_some()) {
+            return Ok(Verdict::Pass(format!("{why}, and an environment has no such path")));
+        }
+        let Some(environments) = self.q.environments else { return Ok(Verdict::Pass("no environment can be built".to_owned())) };
+        if let Err(refusal) = fhs_env::probe() {
+            return Ok(Verdict::Pass(format!("namespaces are refused: {refusal}")));
+        }
+        let resolution = &self.q.answer.resolution;
+        let foreign = resolution.libraries.iter().filter(|library| library.origin != Origin::OwnTree && library.origin != Origin::Driver);
+        let missing = resolution.missing.iter().map(|missing| missing.name.rsplit('/').next().unwrap_or_default());
+        let mut libraries: Vec<&str> = foreign.map(|library| library.name.rsplit('/').next().unwrap_or_default()).collect();
+        if self.q.program.lost.is_none() {
+            libraries.extend(missing);
+        }
+        let wanted = Wanted { arch: resolution.needs.arch, libraries, interpreter };
+        let farm = match environments.farm(&wanted) {
+            Ok(farm) => farm,
+            Err(error) if asked => return Err(error),
+            Err(error) => return Ok(Verdict::Pass(format!("{why}, and no environment can be built: {error}"))),
+        };
+        if let (Some(farm), Some(path)) = (&farm, interpreter)
+            && !entry::has(farm, path)
+        {
+            return Ok(Verdict::Pass(format!("{why}, nor in the environment that was built")));
+        }
+        let note = if farm.is_none() { " (an environment would be built)" } else { "" };
+        Ok(Verdict::Take(Start { rung: Rung::Fhs, farm, ..Start::direct() }, format!("{why}{note}")))
+    }
+
     fn loader(&self) -> Result<Verdict, Error> {
         if let Some(why) = self.hopeless() {
             return Ok(Verdict::Pass(why));
@@ -409,6 +470,9 @@ impl Climb<'_> {
             }
         };
         watch(&self.q.program.binary);
+        if let Some(farm) = start.and_then(|s| s.farm.as_deref()) {
+            watch(farm);
+        }
         if let Some(script) = &self.q.program.script {
             watch(&script.interpreter);
         }

@@ -9,6 +9,7 @@
 )]
 
 pub mod appimage;
+pub mod environments;
 pub mod error;
 pub mod fhs;
 pub mod ladder;

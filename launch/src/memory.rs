@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use store::cache::Cache;
 
 /// First field; changes whenever the meaning of the rest does.
-const VERSION: &[u8] = b"xeno start 4";
+const VERSION: &[u8] = b"xeno start 5";
 /// The subdirectory of the cache.
 const KIND: &str = "start";
 /// The largest memory that is read, bytes.
@@ -128,6 +128,11 @@ pub fn store(cache: &Cache, key: &Key, decided: &Decided<'_>) -> Result<(), Erro
         field(top.as_os_str().as_bytes());
         field(b"");
     }
+    if let Some(farm) = &start.farm {
+        field(b"farm");
+        field(farm.as_os_str().as_bytes());
+        field(b"");
+    }
     for word in &start.loader {
         field(b"loader");
         field(word.as_bytes());
@@ -186,6 +191,7 @@ fn parse(bytes: &[u8]) -> Option<Start> {
         match tag {
             b"link" => start.links.push((path(first), path(second))),
             b"until" if std::str::from_utf8(first).ok()?.parse::<u64>().ok()? > seconds(SystemTime::now()) => {}
+            b"farm" => start.farm = Some(path(first)),
             b"extend" => start.extend.push(path(first)),
             b"bind" => start.binds.push((path(first), path(second))),
             b"loader" => start.loader.push(OsString::from(OsStr::from_bytes(first))),
@@ -221,6 +227,7 @@ mod tests {
             links: vec![("/.xeno/64.so".into(), "/s/ld.so".into())],
             binds: vec![("/c/copy".into(), "/app/it's a\nname".into())],
             loader: vec!["/ld.so".into(), "--argv0".into()],
+            farm: Some("/c/fhs/key".into()),
         }
     }
 

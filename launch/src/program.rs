@@ -30,6 +30,8 @@ pub struct Program {
     pub binary: PathBuf,
     /// An interpreter that does not exist, and the file of the same name that `PATH` has.
     pub stand_in: Option<(PathBuf, PathBuf)>,
+    /// An interpreter that does not exist, and `PATH` has no file of its name either.
+    pub lost: Option<PathBuf>,
 }
 
 /// The first line of a script (execve(2), "Interpreter scripts").
@@ -71,7 +73,7 @@ impl Program {
 
     /// A file that was found already.
     pub fn at(exec: PathBuf, real: PathBuf) -> Program {
-        Program { binary: real.clone(), exec, real, script: None, stand_in: None }
+        Program { binary: real.clone(), exec, real, script: None, stand_in: None, lost: None }
     }
 
     /// Reads the `#!` line, if there is one, and follows it to the program that will run: through
@@ -98,11 +100,13 @@ impl Program {
                 .ok_or_else(|| cannot("its `#!` line names no interpreter".to_owned(), "write one, or start its interpreter instead"))?;
             current = shebang.interpreter.clone();
             if !current.exists() {
-                let found = stand_in(&current, search_path).ok_or_else(|| {
+                let Some(found) = stand_in(&current, search_path) else {
                     let cause =
                         format!("its interpreter {} does not exist, and no directory of PATH has one of that name", current.display());
-                    cannot(cause, "install it")
-                })?;
+                    self.script.get_or_insert(shebang);
+                    self.lost = Some(current);
+                    return Err(cannot(cause, "install it"));
+                };
                 self.stand_in.get_or_insert((current, found.clone()));
                 current = found;
             }
@@ -205,6 +209,16 @@ mod tests {
         script("endless", endless.to_str().unwrap());
         let mut program = Program::find(endless.as_os_str(), None).unwrap();
         assert_eq!(program.read_shebang(None).unwrap_err().kind(), Kind::CannotStart);
+    }
+
+    #[test]
+    fn an_interpreter_that_is_nowhere_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("script");
+        fs::write(&path, "#!/usr/bin/no-such-interpreter -x\n").unwrap();
+        let mut program = Program::at(path.clone(), path.clone());
+        assert_eq!(program.read_shebang(Some(OsStr::new("/bin"))).unwrap_err().kind(), Kind::CannotStart);
+        assert_eq!((program.lost, program.stand_in, program.binary), (Some("/usr/bin/no-such-interpreter".into()), None, path));
     }
 
     #[test]

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A way of starting a program, cheapest and most faithful first. *fhs* (between overlay and loader) takes its
-/// place in [`Rung::LADDER`] with its crate.
+/// A way of starting a program, cheapest and most faithful first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rung {
@@ -18,13 +17,15 @@ pub enum Rung {
     View,
     /// A private root in which copies of the executables with another interpreter hide the originals.
     Overlay,
+    /// An environment: a root with a `/usr` of its own, for what names files by paths that this host has not.
+    Fhs,
     /// The loader started by hand, with the program as its argument.
     Loader,
 }
 
 impl Rung {
     /// Every rung, in the order they are tried.
-    pub const LADDER: [Rung; 5] = [Rung::Direct, Rung::Shim, Rung::View, Rung::Overlay, Rung::Loader];
+    pub const LADDER: [Rung; 6] = [Rung::Direct, Rung::Shim, Rung::View, Rung::Overlay, Rung::Fhs, Rung::Loader];
 
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
@@ -33,6 +34,7 @@ impl Rung {
             Rung::Shim => "shim",
             Rung::View => "view",
             Rung::Overlay => "overlay",
+            Rung::Fhs => "fhs",
             Rung::Loader => "loader",
         }
     }
@@ -45,6 +47,8 @@ impl Rung {
         }
         match self {
             Rung::Overlay => losses.push("the program cannot replace its own executables while it runs (EBUSY)".to_owned()),
+            Rung::Fhs => losses
+                .push("this machine's /usr, /bin and /lib are hidden: programs that it starts from there are the environment's".to_owned()),
             Rung::Loader => {
                 losses.push("/proc/self/exe is the loader, so a program that looks for itself there goes astray".to_owned());
                 losses.push("foreign programs that it starts as children are not helped".to_owned());

@@ -21,12 +21,14 @@ pub struct Start {
     pub binds: Vec<(PathBuf, PathBuf)>,
     /// The loader rung: the loader and its options, up to but not including the program.
     pub loader: Vec<OsString>,
+    /// The fhs rung: the farm of the environment.
+    pub farm: Option<PathBuf>,
 }
 
 impl Start {
     /// Starting without any help.
     pub fn direct() -> Start {
-        Start { rung: Rung::Direct, extend: Vec::new(), links: Vec::new(), binds: Vec::new(), loader: Vec::new() }
+        Start { rung: Rung::Direct, extend: Vec::new(), links: Vec::new(), binds: Vec::new(), loader: Vec::new(), farm: None }
     }
 
     /// The private root this start needs; `None` on the rungs that need none.
@@ -64,6 +66,9 @@ impl Start {
 
     /// The same with some variables set, or (`None`) unset.
     pub fn exec_with(&self, exec: &Path, argv: &[OsString], variables: &[(OsString, Option<OsString>)]) -> Error {
+        if let Some(farm) = &self.farm {
+            return crate::fhs::entry::become_program(farm, exec, argv, variables);
+        }
         let (file, argv) = match self.loader.split_first() {
             None => (exec, argv.to_vec()),
             Some((loader, options)) => {

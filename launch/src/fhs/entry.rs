@@ -10,7 +10,6 @@ use fhs_env::policy::Enforcement;
 use fhs_env::{Access, Exit, Hooks, Op, Program, Sandbox, Source, StartError};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use store::cache::Cache;
 
@@ -159,10 +158,30 @@ impl Hooks for Reporting {
     }
 }
 
-/// Whether a path is a program inside, as far as that can be told from outside.
+/// Becomes a program of the host in an environment that shows the whole host; returns only to say why that failed.
+pub(crate) fn become_program(farm: &Path, exec: &Path, argv: &[OsString], variables: &[(OsString, Option<OsString>)]) -> Error {
+    let started = HostView::gather().and_then(|host| {
+        let absolute = std::path::absolute(exec).map_err(|e| Error::io("start", exec, e, "name it by its path"))?;
+        let mode = Mode::Compat;
+        // Farms lie in the cache, two directories down.
+        let cache = farm.ancestors().nth(2).map(Cache::at);
+        let entrance = Entrance { farm, stores: &[], mode: &mode, private_tmp: false, further: &[], drivers: cache.as_ref() };
+        // What the environment hides is seen aside; the rest keeps the name it was given.
+        let hidden = absolute.components().nth(1).is_some_and(|top| host::is_own(top.as_os_str()));
+        let file = if hidden { host.aside.join(absolute.strip_prefix("/").unwrap_or(&absolute)) } else { exec.to_owned() };
+        entrance.prepare(&host)?.start(file.as_os_str(), argv, variables)
+    });
+    match started {
+        Err(error) => error,
+        Ok(exit) => {
+            Error::new(Kind::Own, "start", exec.display().to_string(), format!("it ended at once, with status {}", exit.status()), "")
+        }
+    }
+}
+
+/// Whether a farm has a file at a path of its root, as far as that can be told from outside.
 pub fn has(farm: &Path, path: &Path) -> bool {
-    let inside = path.strip_prefix("/").unwrap_or(path);
-    let merged = path.components().nth(1).is_some_and(|top| top.as_os_str() != "usr" && host::is_own(top.as_os_str()));
-    let place = if merged { farm.join("usr").join(inside) } else { farm.join(inside) };
-    !inside.as_os_str().as_bytes().is_empty() && std::fs::metadata(place).is_ok_and(|m| m.is_file())
+    let Ok(inside) = path.strip_prefix("/") else { return false };
+    path.components().nth(1).is_some_and(|top| host::is_own(top.as_os_str()))
+        && std::fs::metadata(farm.join(inside)).is_ok_and(|m| m.is_file())
 }

@@ -155,8 +155,10 @@ fn farm_says(farm: &Farm, name: &Path) -> bool {
 fn shown_to_all(scene: &Scene<'_>, ops: &mut Vec<Op>, taken: &mut BTreeSet<PathBuf>) {
     let there = |name: &Path| scene.host.etc.iter().any(|entry| entry.name == name);
     for entry in &scene.host.etc {
-        let leads_to_bundle = entry.name == Path::new(CERTIFICATES) && bundle_elsewhere(scene.host).is_some();
-        if leads_to_bundle || farm_says(scene.farm, &entry.name) && preferred(&entry.name) == Prefer::Farm {
+        // A host without certificates has a directory for them all the same.
+        let empty = scene.host.certificates.is_none() && farm_says(scene.farm, Path::new(CERTIFICATES));
+        let others = entry.name == Path::new(CERTIFICATES) && (empty || bundle_elsewhere(scene.host).is_some());
+        if others || farm_says(scene.farm, &entry.name) && preferred(&entry.name) == Prefer::Farm {
             continue;
         }
         let aside = scene.host.aside.join("etc").join(&entry.name);
@@ -201,7 +203,8 @@ fn shown_to_sandbox(scene: &Scene<'_>, network: bool, ops: &mut Vec<Op>, taken: 
     let names = IN_SANDBOX.iter().chain(FOR_NETWORK.iter().filter(|_| network)).map(PathBuf::from);
     let shared = scene.host.etc.iter().map(|entry| entry.name.clone()).filter(|name| in_shared(name));
     for name in names.chain(shared) {
-        if farm_says(scene.farm, &name) && preferred(&name) == Prefer::Farm {
+        let none = name == Path::new(CERTIFICATES) && scene.host.certificates.is_none();
+        if farm_says(scene.farm, &name) && (none || preferred(&name) == Prefer::Farm) {
             continue;
         }
         let path = Path::new("/etc").join(&name);
