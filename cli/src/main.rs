@@ -7,8 +7,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this crate is the one that talks to people")]
 
 mod args;
+mod bwrap;
 mod doctor;
 mod entry;
+mod env;
 mod environment;
 mod failure;
 mod inspect;
@@ -20,22 +22,26 @@ mod run;
 mod shim;
 mod store_command;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
-/// The words for the drop-in `patchelf`: all of them if that is the name this was started under, those from
-/// the second on for `xeno patchelf`, which tries it without a link.
-fn multi_call(words: &[OsString]) -> Option<&[OsString]> {
-    match words {
-        [own, ..] if patchelf::is_meant(own) => Some(words),
-        [_, name, ..] if name == "patchelf" => words.get(1..),
-        _ => None,
-    }
+/// What a drop-in does with its words.
+type DropIn = fn(&[OsString]) -> u8;
+
+/// The drop-in that is meant, and its words: all of them if this was started under its name, those from the second
+/// on for `xeno patchelf` or `xeno bwrap`, which tries it without a link.
+fn multi_call(words: &[OsString]) -> Option<(DropIn, &[OsString])> {
+    const DROP_INS: [(&str, DropIn); 2] = [("patchelf", patchelf::main), ("bwrap", bwrap::main)];
+    let named = |name: &OsStr| DROP_INS.into_iter().find(|(known, _)| name == *known).map(|(_, drop_in)| drop_in);
+    let own = words.first().and_then(|own| named(Path::new(own).file_name()?));
+    let second = || words.get(1).and_then(|name| Some((named(name)?, words.get(1..)?)));
+    own.map(|drop_in| (drop_in, words)).or_else(second)
 }
 
 /// Parses the words and does what they say; the result is the exit status.
 fn real_main(words: Vec<OsString>) -> u8 {
-    if let Some(words) = multi_call(&words) {
-        return patchelf::main(words);
+    if let Some((drop_in, words)) = multi_call(&words) {
+        return drop_in(words);
     }
     environment::start_logging();
     let command = match args::parse(words) {
@@ -48,6 +54,7 @@ fn real_main(words: Vec<OsString>) -> u8 {
         args::Command::Patch(args) => patch::run(&args),
         args::Command::Doctor(args) => doctor::doctor(&args),
         args::Command::Shim(args) => shim::run(&args),
+        args::Command::Env(args) => env::run(&args),
         args::Command::Store(args) => store_command::run(&args),
         args::Command::Completions { shell } => args::completions(shell),
         args::Command::Man { directory } => args::man(&directory),

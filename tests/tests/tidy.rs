@@ -9,6 +9,7 @@ use xeno_tests::source::{Blank, blank, files, has_word, text, without_tests};
 
 /// The files that may use `unsafe`, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
+    ("cli/src/bwrap/inherited.rs", "takes over descriptors that the words name by number"),
     ("cli/src/entry.rs", "the C entry point: Rust's own runs before main and costs what a start may not"),
     ("fhs-env/src/process/sys.rs", "clone(2), signal handlers, filters and descriptors by number have no safe form"),
     ("fhs-env/src/policy/fork.rs", "fork(2) has no safe form"),
@@ -41,6 +42,7 @@ const WRITES: &[(&str, &str)] = &[
     ("fhs-env/src/policy/bus.rs", "removes the socket of a filter that has ended"),
     ("fhs-env/src/sys.rs", "fills the private root's tmpfs"),
     ("patcher/src/commit/sys.rs", "replaces files, and changes them in place where a plan allows it"),
+    ("cli/src/bwrap/labels.rs", "asks the kernel's policy about a label, by writing it"),
     ("cli/src/patchelf/stream.rs", "writes into a device or pipe that was named as the output"),
 ];
 

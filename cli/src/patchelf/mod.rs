@@ -9,15 +9,9 @@ mod stream;
 mod texts;
 
 use args::Parsed;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-/// Whether a program started under this name is meant to be `patchelf`.
-pub(crate) fn is_meant(argv0: &OsStr) -> bool {
-    Path::new(argv0).file_name() == Some(OsStr::new("patchelf"))
-}
 
 /// Does what `patchelf` does with these words, of which the first is the program's own name. The
 /// result is the exit status: 0 or 1.
