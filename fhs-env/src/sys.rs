@@ -170,22 +170,16 @@ pub(crate) fn change_directory(to: BorrowedFd<'_>) -> nix::Result<()> {
     fchdir(to)
 }
 
-/// Whether the process may write there (`faccessat2(2)`); true where the kernel cannot say.
-pub(crate) fn may_write(fd: BorrowedFd<'_>) -> bool {
-    use rustix::fs::{Access, AtFlags};
-    let asked = rustix::fs::accessat(fd, c"", Access::WRITE_OK, AtFlags::EMPTY_PATH | AtFlags::EACCESS);
-    !matches!(asked, Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS | rustix::io::Errno::PERM))
+/// Whether the process may write there.
+pub(crate) fn may_write(place: BorrowedFd<'_>) -> bool {
+    let asked = nix::unistd::eaccess(proc_path(place).as_str(), nix::unistd::AccessFlags::W_OK);
+    !matches!(asked, Err(Errno::EACCES | Errno::EROFS | Errno::EPERM))
 }
 
 // ---- entries of the new root ----
 
 pub(crate) fn directory_at(dir: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> nix::Result<()> {
     mkdirat(dir, name, mode)
-}
-
-/// A directory by its path, open to all to look into.
-pub(crate) fn make_directory(path: &Path) -> nix::Result<()> {
-    nix::unistd::mkdir(path, Mode::from_bits_truncate(0o755))
 }
 
 pub(crate) fn create_at(dir: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> nix::Result<OwnedFd> {
@@ -368,13 +362,21 @@ pub(crate) fn detach(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
     umount2(name, MntFlags::MNT_DETACH)
 }
 
+/// The number of the mount that a descriptor leads to, as in the kernel's table of mounts.
+pub(crate) fn mount_number(at: BorrowedFd<'_>) -> nix::Result<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", at.as_raw_fd())).map_err(kernel_errno)?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:")).and_then(|n| n.trim().parse().ok()).ok_or(Errno::EIO)
+}
+
 /// The mounts below one, as paths from it: out of the kernel's table, by the numbers of mounts.
 pub(crate) fn mounts_below(top: BorrowedFd<'_>) -> nix::Result<Vec<PathBuf>> {
-    let io = |e: io::Error| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", top.as_raw_fd())).map_err(io)?;
-    let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).and_then(|n| n.trim().parse().ok()).ok_or(Errno::EIO)?;
-    let table = std::fs::read("/proc/self/mountinfo").map_err(io)?;
+    let number = mount_number(top)?;
+    let table = std::fs::read("/proc/self/mountinfo").map_err(kernel_errno)?;
     Ok(crate::tree::below(&table, number))
+}
+
+fn kernel_errno(error: io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// An overlay that is attached nowhere; `None` where the kernel cannot be given layers one by one (before 6.5).

@@ -229,6 +229,15 @@ fn files_links_and_modes_are_made_as_asked() {
         is(place, &["system", "link", "/l", "/a", "link", "/l", "/a"], "readlink /l", "/a\n");
         let clash = place.tree(&["system", "link", "/l", "/a", "link", "/l", "/b"], "true");
         assert!(clash.contains("link /l -> /b: there is a link to /a already"), "{clash}");
+        for (words, why) in [
+            (["file", "/a", "x", "directory", "/a"].as_slice(), "directory /a (mode 0700): the place itself: Not a directory"),
+            (&["file", "/a", "x", "directory", "/a/b"], "directory /a/b (mode 0700): the place itself: Not a directory"),
+            (&["file", "/a", "x", "read-only", "{}/d", "/a"], "at /a read-only: the place itself: Not a directory"),
+            (&["directory", "/a", "read-only", "{}/d/old", "/a"], "at /a read-only: the place itself: Is a directory"),
+        ] {
+            let found = place.tree(&[&["system"], words].concat(), "true");
+            assert!(found.contains(why), "{words:?}: {found}");
+        }
         let taken = place.tree(&["system", "directory", "/l", "link", "/l", "/b"], "true");
         assert!(taken.contains("link /l -> /b: the place itself: File exists"), "{taken}");
     });
@@ -324,6 +333,9 @@ fn changes_to_an_overlay_stay_in_memory_and_layers_have_any_name_and_number() {
             &format!("{}\n{}\nnew\n", count + 1, count - 1),
         );
         assert_eq!(fs::read_to_string(place.path(&format!("l,{}/same", count - 1))).unwrap(), format!("{}\n", count - 1));
+        // Also where a tree covers the one in which that memory is.
+        let ops = ["as-it-is", "/", "/", "overlay", "/mnt", "{}/l,0:{}/l,1"];
+        is(place, &ops, "cat /mnt/same; echo new >/mnt/same; cat /mnt/same", "1\nnew\n");
         place.directory("upper");
         place.directory("work");
         let ops = ["system", "overlay-directory", "/o", "{}/l,0", "{}/upper", "{}/work"];
@@ -348,6 +360,12 @@ fn nothing_of_the_old_root_can_be_reached() {
             let found = place.tree(&words, &format!("{roots} 2>&1 | sed 's/.*No such.*/gone/'; ls -d /../usr"));
             assert_eq!(found, "1\ngone\ngone\n/../usr\n", "{words:?} without {:?}", place.lacks);
         }
+        let twice = ["read-only", "/", "/", "as-it-is", "/", "/", "as-it-is", "/", "/mnt"];
+        let found = place.tree(
+            &twice,
+            "cut -d' ' -f5 /proc/self/mountinfo | grep -cE '^(/|/mnt)$'; ls -d /../usr /mnt/../usr /mnt/usr; unshare -Urm echo nested",
+        );
+        assert_eq!(found, "2\n/../usr\n/mnt/../usr\n/mnt/usr\nnested\n", "without {:?}", place.lacks);
         // The same at another place.
         is(
             place,
@@ -355,6 +373,17 @@ fn nothing_of_the_old_root_can_be_reached() {
             "ls -d /host/usr /host/../usr; grep -c ' /host ' /proc/self/mountinfo",
             "/host/../usr\n/host/usr\n1\n",
         );
+    });
+}
+
+#[test]
+fn proc_can_be_mounted_again_inside() {
+    everywhere(|place| {
+        // Covered in part, it would be one that shows too much to be mounted anew (`mount_too_revealing` of the kernel).
+        let shell = "unshare -Urmpf sh -c 'mount -t proc proc /proc && echo again'";
+        if place.uid.is_some() {
+            is(place, &["as-it-is", "/", "/", "hosts-proc", "/proc"], shell, "again\n");
+        }
     });
 }
 

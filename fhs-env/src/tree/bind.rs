@@ -98,11 +98,13 @@ impl Tree {
         };
         let at = self.place_for(tree.as_fd(), path)?;
         sys::attach(tree.as_fd(), at.as_fd()).map_err(Fault::Mount)?;
-        let identity = sys::identity_of(tree.as_fd()).map_err(Fault::Mount)?;
+        if sys::identity_of(tree.as_fd()).map_err(Fault::Mount)? == self.old_root {
+            self.without_own_copies(path, sys::mount_number(tree.as_fd()).map_err(Fault::Mount)?)?;
+        }
         if is_root(path) {
             self.root = Some(tree);
+            self.covers += 1;
         }
-        self.without_own_copy(identity, path)?;
         if restricted { Ok(()) } else { self.restrict_classic(path, access) }
     }
 
@@ -117,23 +119,26 @@ impl Tree {
         self.last = None;
         let at = self.place_for(source, path)?;
         sys::bind_by_descriptors(source, at.as_fd()).map_err(Fault::Mount)?;
-        let identity = sys::identity_of(source).map_err(Fault::Mount)?;
-        self.without_own_copy(identity, path)?;
+        if sys::identity_of(source).map_err(Fault::Mount)? == self.old_root && is_old_root(source).map_err(Fault::Mount)? {
+            for _ in 0..self.covers {
+                let top = if is_root(path) { sys::topmost_root() } else { self.open(path) }.map_err(Fault::Mount)?;
+                sys::detach_opened(top.as_fd()).map_err(Fault::Mount)?;
+            }
+        }
         self.covered(path)?;
         self.restrict_classic(path, access)
     }
 
-    /// A clone of the whole old root has a copy of our tmpfs on top, as that is what is mounted on `/`.
-    fn without_own_copy(&self, source: (u64, u64), path: &Path) -> Result<(), Fault> {
-        if source != self.old_root {
-            return Ok(());
-        }
-        let top = if is_root(path) { sys::topmost_root() } else { self.open(path) }.map_err(Fault::Mount)?;
-        let ours = sys::identity_of(self.base.as_fd()).map_err(Fault::Mount)?;
-        if sys::identity_of(top.as_fd()).map_err(Fault::Mount)? == ours {
+    /// A clone of the whole old root has, stacked on it, copies of our tmpfs and of all that covers it by now, as that is
+    /// what is mounted on `/`. `cloned` is the number of the mount that was cloned or, if it can be told, of the clone.
+    fn without_own_copies(&self, path: &Path, cloned: u64) -> Result<(), Fault> {
+        loop {
+            let top = if is_root(path) { sys::topmost_root() } else { self.open(path) }.map_err(Fault::Mount)?;
+            if sys::mount_number(top.as_fd()).map_err(Fault::Mount)? == cloned {
+                return Ok(());
+            }
             sys::detach_opened(top.as_fd()).map_err(Fault::Mount)?;
         }
-        Ok(())
     }
 
     /// `mount(2)` restricts one mount at a time, so those below have to be known: the one place that reads the
@@ -152,4 +157,9 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// Whether a directory is the process's root, and not another mount of the same file system.
+fn is_old_root(source: BorrowedFd<'_>) -> nix::Result<bool> {
+    Ok(sys::mount_number(source)? == sys::mount_number(sys::directory("/")?.as_fd())?)
 }

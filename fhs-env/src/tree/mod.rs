@@ -32,6 +32,8 @@ pub(crate) struct Tree {
     base: OwnedFd,
     /// What is mounted at `/` by now: the tmpfs, or what was bound or mounted over it.
     root: Option<OwnedFd>,
+    /// How many mounts of ours lie on the old root: the tmpfs and what covers it.
+    covers: usize,
     /// Device and inode of the old root, whose tree the new one is stacked on.
     old_root: (u64, u64),
     /// The mounts of the old root, cloned before there was a new one among them.
@@ -53,7 +55,7 @@ impl Tree {
         let old_tree = if ops.iter().any(whole) { sys::clone_tree(start.as_fd(), Path::new("/")).ok() } else { None };
         let base = sys::stack_tmpfs()?;
         let (device, _) = sys::identity_of(base.as_fd())?;
-        Ok(Tree { start, base, root: None, old_root, old_tree, devices: vec![device], last: None })
+        Ok(Tree { start, base, root: None, covers: 1, old_root, old_tree, devices: vec![device], last: None })
     }
 
     /// Makes the tree the root and detaches the old one. The tmpfs is what changes places with the old root, even
@@ -132,6 +134,7 @@ impl Tree {
     fn covered(&mut self, path: &Path) -> Result<(), Fault> {
         if place::is_root(path) {
             self.root = Some(sys::topmost_root()?);
+            self.covers += 1;
         }
         Ok(())
     }

@@ -78,12 +78,16 @@ impl Tree {
 
     /// The directory, made with its parents if it is not there. One that is there keeps its mode.
     pub(super) fn make_directory(&self, path: &Path, mode: u32) -> Result<OwnedFd, Fault> {
-        self.make(path, LINKS_MAX, &|parent, name| sys::directory_at(parent.as_fd(), name, Mode::from_bits_truncate(mode)))
+        self.make(path, LINKS_MAX, EntryType::Directory, &|parent, name| {
+            sys::directory_at(parent.as_fd(), name, Mode::from_bits_truncate(mode))
+        })
     }
 
     /// The place for a file that will be bound, made empty if there is nothing.
     pub(super) fn make_place(&self, path: &Path) -> Result<OwnedFd, Fault> {
-        self.make(path, LINKS_MAX, &|parent, name| sys::create_at(parent.as_fd(), name, Mode::from_bits_truncate(PLACE_MODE)).map(drop))
+        self.make(path, LINKS_MAX, EntryType::Other, &|parent, name| {
+            sys::create_at(parent.as_fd(), name, Mode::from_bits_truncate(PLACE_MODE)).map(drop)
+        })
     }
 
     /// The directory that holds the last name of a path, made if it is not there.
@@ -92,10 +96,23 @@ impl Tree {
         Ok((self.parents(parent, LINKS_MAX)?, name.to_owned()))
     }
 
-    fn make(&self, path: &Path, links: usize, create: &dyn Fn(&OwnedFd, &OsStr) -> nix::Result<()>) -> Result<OwnedFd, Fault> {
+    fn make(
+        &self,
+        path: &Path,
+        links: usize,
+        kind: EntryType,
+        create: &dyn Fn(&OwnedFd, &OsStr) -> nix::Result<()>,
+    ) -> Result<OwnedFd, Fault> {
         match self.open(path) {
             Err(Errno::ENOENT) => {}
-            result => return result.map_err(Fault::Place),
+            Err(errno) => return Err(Fault::Place(errno)),
+            Ok(found) => {
+                return match (kind, sys::kind_of(found.as_fd()).map_err(Fault::Place)?) {
+                    (EntryType::Directory, EntryType::Other) => Err(Fault::Place(Errno::ENOTDIR)),
+                    (EntryType::Other, EntryType::Directory) => Err(Fault::Place(Errno::EISDIR)),
+                    _ => Ok(found),
+                };
+            }
         }
         let Some((parent, name)) = split(path) else { return Err(Fault::Place(Errno::ENOENT)) };
         let holder = self.parents(parent, links)?;
@@ -107,14 +124,16 @@ impl Tree {
                 let target = sys::read_link_at(holder.as_fd(), name).map_err(Fault::Place)?;
                 let links = links.checked_sub(1).ok_or(Fault::Place(Errno::ELOOP))?;
                 let target: PathBuf = if target.is_absolute() { target } else { parent.join(target) };
-                self.make(&target, links, create)
+                self.make(&target, links, kind, create)
             }
             Err(errno) => Err(Fault::Place(errno)),
         }
     }
 
     fn parents(&self, path: &Path, links: usize) -> Result<OwnedFd, Fault> {
-        let made = self.make(path, links, &|parent, name| sys::directory_at(parent.as_fd(), name, Mode::from_bits_truncate(PARENT_MODE)));
+        let made = self.make(path, links, EntryType::Directory, &|parent, name| {
+            sys::directory_at(parent.as_fd(), name, Mode::from_bits_truncate(PARENT_MODE))
+        });
         made.map_err(|fault| fault.errno().map_or(fault, Fault::Parents))
     }
 }

@@ -7,12 +7,14 @@ use crate::sys;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What in proc acts on the whole machine (`proc(5)`).
-const MACHINE_WIDE: &[&str] = &["sys", "sysrq-trigger", "irq", "bus"];
+/// What in proc acts on the whole machine (`proc(5)`), and what tells whether the process could write there: of
+/// `sys` the kernel says that nobody may (`proc_sys_permission`), while root may write its files.
+const MACHINE_WIDE: &[(&str, &str)] =
+    &[("sys", "sys/kernel/core_pattern"), ("sysrq-trigger", "sysrq-trigger"), ("irq", "irq"), ("bus", "bus")];
 /// The device nodes that reveal and change nothing (`null(4)`, `full(4)`, `random(4)`, `tty(4)`).
 const HARMLESS: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 /// The links a `/dev` has (`Documentation/admin-guide/devices.rst`, "Compulsory links").
@@ -32,13 +34,17 @@ impl Tree {
         } else {
             self.bind(&Source::Path("/proc".into()), path, Access::ReadWrite)?;
         }
-        for name in MACHINE_WIDE {
-            let path = path.join(name);
-            match self.open(&path) {
-                // One that may not be written anyway stays as it is: covering it could be refused.
-                Ok(found) if sys::may_write(found.as_fd()) => self.bind_opened(found.as_fd(), &path, Access::ReadOnly)?,
-                Ok(_) | Err(Errno::ENOENT) => {}
+        for (name, probe) in MACHINE_WIDE {
+            let place = path.join(name);
+            let found = match self.open(&place) {
+                Ok(found) => found,
+                Err(Errno::ENOENT) => continue,
                 Err(errno) => return Err(Fault::Place(errno)),
+            };
+            // One that may not be written anyway stays as it is: a proc that is covered in part is none that may be
+            // mounted again inside (`mount_too_revealing` in `fs/namespace.c`).
+            if self.open(&path.join(probe)).map_or(true, |probe| sys::may_write(probe.as_fd())) {
+                self.bind_opened(found.as_fd(), &place, Access::ReadOnly)?;
             }
         }
         Ok(())
@@ -64,14 +70,21 @@ impl Tree {
     pub(super) fn overlay(&mut self, path: &Path, lowers: &[PathBuf], upper: &Upper) -> Result<(), Fault> {
         let lowers: Vec<PathBuf> = lowers.iter().map(|lower| self.absolute(lower)).collect::<Result<_, _>>()?;
         let place = OsStr::new(TEMPORARY);
-        let (directories, memory) = match upper {
-            Upper::None => (None, false),
-            Upper::Directories { upper, work } => (Some((self.absolute(upper)?, self.absolute(work)?)), false),
-            Upper::Memory => (Some(self.memory(place)?), true),
+        let memory = match upper {
+            Upper::Memory => Some(self.memory(place)?),
+            _ => None,
+        };
+        let directories = match (upper, &memory) {
+            (Upper::Directories { upper, work }, _) => Some((self.absolute(upper)?, self.absolute(work)?)),
+            (_, Some(memory)) => {
+                let holder = Path::new("/proc/self/fd").join(memory.as_raw_fd().to_string());
+                Some((holder.join("upper"), holder.join("work")))
+            }
+            _ => None,
         };
         let upper = directories.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
         let result = self.mount_overlay(path, &lowers, upper);
-        if memory {
+        if memory.is_some() {
             // The overlay keeps its own hold of the directories.
             sys::detach(self.base.as_fd(), place)?;
             sys::remove_directory_at(self.base.as_fd(), place)?;
@@ -98,19 +111,17 @@ impl Tree {
         if path.is_absolute() { Ok(path.to_owned()) } else { Ok(sys::path_of(self.start.as_raw_fd())?.0.join(path)) }
     }
 
-    /// Directories in memory for the changes to an overlay, which are seen nowhere else.
-    fn memory(&self, place: &OsStr) -> Result<(PathBuf, PathBuf), Fault> {
+    /// A tmpfs for the changes to an overlay, which is seen nowhere else; its directories are `upper` and `work`.
+    fn memory(&self, place: &OsStr) -> Result<OwnedFd, Fault> {
         sys::directory_at(self.base.as_fd(), place, Mode::from_bits_truncate(0o700))?;
         let at = sys::open_name(self.base.as_fd(), place)?;
-        sys::mount_at(at.as_fd(), "tmpfs", sys::NOSUID_NODEV, "mode=0755")?;
-        // By its path: what was opened before lies under the mount.
-        let holder = Path::new("/..").join(place);
-        let layers = ["upper", "work"].map(|name| holder.join(name));
-        for layer in &layers {
-            sys::make_directory(layer)?;
+        sys::mount_at(at.as_fd(), "tmpfs", sys::NOSUID_NODEV, "mode=0755").map_err(Fault::Mount)?;
+        // Again: what was opened before lies under the mount.
+        let mounted = sys::open_name(self.base.as_fd(), place)?;
+        for layer in ["upper", "work"] {
+            sys::directory_at(mounted.as_fd(), OsStr::new(layer), Mode::from_bits_truncate(PARENT_MODE))?;
         }
-        let [upper, work] = layers;
-        Ok((upper, work))
+        Ok(mounted)
     }
 }
 
