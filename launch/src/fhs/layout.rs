@@ -199,11 +199,14 @@ impl Lister<'_> {
                     continue;
                 }
             }
-            if let Some(from) = home(&path, source) {
-                let from = by_class(from, &original, source);
-                let node = self.link(&path, &from, &target, original);
-                self.out.push((OsString::from_vec(from), node));
+            let Some(from) = home(&path, source) else { continue };
+            // `/bin -> usr/bin` of a package: the two are one here.
+            if home(&join(&path, &target).0, source).as_deref() == Some(&*from) {
+                continue;
             }
+            let from = by_class(from, &original, source);
+            let node = self.link(&path, &from, &target, original);
+            self.out.push((OsString::from_vec(from), node));
         }
         Ok(())
     }

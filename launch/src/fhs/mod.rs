@@ -7,6 +7,7 @@
 pub mod confine;
 pub mod entry;
 mod farm;
+mod fold;
 pub mod host;
 mod indexes;
 mod inside;

@@ -2,6 +2,7 @@
 
 use super::Environment;
 use super::entry::{self, Entrance, Entry};
+use super::fold;
 use super::host::HostView;
 use super::mode::Mode;
 use super::spec::Unshare;
@@ -51,6 +52,7 @@ impl Environment {
         };
         let mut entry = entrance.prepare(host)?;
         let sandbox = &mut entry.sandbox;
+        fold::etc(&mut sandbox.ops, cache);
         add_namespaces(sandbox, spec.unshare);
         sandbox.die_with_parent |= spec.die_with_parent;
         sandbox.working_in = if spec.chdir_to_pwd { self.working_directory()? } else { WorkingIn::Path("/".into()) };

@@ -50,6 +50,8 @@ fn a_packages_root_is_merged_and_its_links_lead_where_their_targets_lie() {
     let t = tree(&[
         ("bin/sh -> dash", b""),
         ("bin/dash", b"x"),
+        ("sbin -> usr/sbin", b""),
+        ("usr/lib64 -> ../lib64", b""),
         ("lib/x86_64-linux-gnu/libz.so.1 -> ../../usr/lib/x86_64-linux-gnu/libz.so.1.2", b""),
         ("usr/lib/x86_64-linux-gnu/libz.so.1.2", ELF64),
         ("usr/lib/x86_64-linux-gnu/libz.so -> /lib/x86_64-linux-gnu/libz.so.1", b""),
