@@ -260,6 +260,18 @@ fn dry_run_says_of_each_private_root_why_it_was_passed_over() {
     }
 }
 
+#[test]
+fn the_drop_in_ends_with_one_line_that_names_the_reason() {
+    let Some(scene) = scene() else { return };
+    for way in WAYS {
+        let output = on(&scene, way, &["bwrap", "--ro-bind", "/", "/", "/bin/true"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{}: {}", way.name, both_streams(&output));
+        assert!(said.starts_with("bwrap: ") && said.lines().count() == 1, "{}: {said}", way.name);
+        assert!(said.contains(&format!("{}; {}", way.reason, way.remedy)), "{}: {said}", way.name);
+    }
+}
+
 /// What a parser older than 4 does not know is left out for it, and has to be there.
 #[test]
 fn the_apparmor_profile_is_accepted_by_its_parser_and_allows_user_namespaces() {
