@@ -4,6 +4,7 @@ use crate::env::words::{EXAMPLES as ENV_EXAMPLES, EnvArgs};
 use crate::failure::Failure;
 use crate::patch::words::{EXAMPLES as PATCH_EXAMPLES, PatchArgs};
 use crate::shim::words::{EXAMPLES as SHIM_EXAMPLES, ShimArgs};
+use crate::steam_run::{EXAMPLES as STEAM_RUN_EXAMPLES, SteamRunArgs};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use launch::rung::Rung;
@@ -69,6 +70,9 @@ pub(crate) enum Command {
     /// Build and enter roots as programs of other distributions expect them
     #[command(after_help = ENV_EXAMPLES)]
     Env(Box<EnvArgs>),
+    /// Start a program for desktops or games with the libraries it expects of any Linux
+    #[command(after_help = STEAM_RUN_EXAMPLES)]
+    SteamRun(SteamRunArgs),
     /// Say what keeps a program from starting as it is, and what to do about it
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),

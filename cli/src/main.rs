@@ -18,8 +18,10 @@ mod patch;
 mod patchelf;
 mod progress;
 mod resolving;
+mod root_for_run;
 mod run;
 mod shim;
+mod steam_run;
 mod store_command;
 
 use std::ffi::{OsStr, OsString};
@@ -55,6 +57,7 @@ fn real_main(words: Vec<OsString>) -> u8 {
         args::Command::Doctor(args) => doctor::doctor(&args),
         args::Command::Shim(args) => shim::run(&args),
         args::Command::Env(args) => env::run(&args),
+        args::Command::SteamRun(args) => steam_run::run(&args),
         args::Command::Store(args) => store_command::run(&args),
         args::Command::Completions { shell } => args::completions(shell),
         args::Command::Man { directory } => args::man(&directory),

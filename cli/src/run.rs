@@ -5,6 +5,7 @@ use crate::environment;
 use crate::failure::{Failure, OneLine};
 use crate::progress::Show;
 use crate::resolving::{self, How};
+use crate::root_for_run::Builder;
 use launch::appimage::App;
 use launch::ladder::{self, Decision, Question};
 use launch::materials::Materials;
@@ -72,12 +73,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     if let Some(app) = &app {
         app.judge(&mut program, search_path.as_deref());
     }
+    let store = root.clone();
     let (answer, whole) = match &program.lost {
         Some(interpreter) => (launch::environments::lost(&program, interpreter), true),
         None => resolving::answer_for(&program.binary, root, &how(args))?,
     };
+    let builder = Builder { store: store, offline: args.offline, dry_run: args.dry_run };
     let decide = |wanted| {
-        let question = Question { program: &program, answer: &answer, wanted, argv0: &word, environments: None };
+        let question = Question { program: &program, answer: &answer, wanted, argv0: &word, environments: Some(&builder) };
         ladder::decide(&question, &Materials::new(cache.clone()))
     };
     let decision = decide(args.strategy)?;

@@ -1,6 +1,5 @@
 //! What the fhs rung asks of whoever builds environments: the ladder itself fetches nothing.
 
-use crate::error::Error;
 use crate::program::Program;
 use resolver::answer::{Answer, Native, World};
 use resolver::arch::{Arch, Class, Endian};
@@ -16,8 +15,8 @@ pub trait Environments {
     /// interpreter; `None` where nothing may be built now and one would be.
     ///
     /// # Errors
-    /// Why there can be none.
-    fn farm(&self, wanted: &Wanted<'_>) -> Result<Option<PathBuf>, Error>;
+    /// Why there can be none, as a clause.
+    fn farm(&self, wanted: &Wanted<'_>) -> Result<Option<PathBuf>, String>;
 }
 
 /// What a program needs of an environment.

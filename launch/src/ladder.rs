@@ -409,7 +409,10 @@ impl Climb<'_> {
         let wanted = Wanted { arch: resolution.needs.arch, libraries, interpreter };
         let farm = match environments.farm(&wanted) {
             Ok(farm) => farm,
-            Err(error) if asked => return Err(error),
+            Err(error) if asked => {
+                let subject = self.q.program.exec.display().to_string();
+                return Err(Error::new(Kind::CannotStart, "build an environment for", subject, error, ""));
+            }
             Err(error) => return Ok(Verdict::Pass(format!("{why}, and no environment can be built: {error}"))),
         };
         if let (Some(farm), Some(path)) = (&farm, interpreter)

@@ -7,11 +7,11 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Everything the choice depends on; plain data, so that tests need no environment.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +88,8 @@ pub enum Sub {
     Index,
     /// Partial and finished downloads.
     Download,
+    /// The homes of sandboxed programs, one directory each.
+    Home,
 }
 
 impl Sub {
@@ -97,6 +99,7 @@ impl Sub {
             Sub::Cache => "cache",
             Sub::Index => "index",
             Sub::Download => "download",
+            Sub::Home => "home",
         }
     }
 }
@@ -219,6 +222,24 @@ impl StoreRoot {
             .create(&path)
             .map_err(|e| Error::io("create", &path, e))?;
         Ok(path)
+    }
+}
+
+impl StoreRoot {
+    /// Creates a home for sandboxed programs if it is missing, for its owner's eyes only, and returns its path.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if `name` is no single name, and as [`StoreRoot::make`].
+    pub fn make_home(&self, name: &OsStr) -> Result<PathBuf> {
+        let single = Path::new(name).components().eq([Component::Normal(name)]);
+        if !single {
+            return Err(Error::new(Kind::Config, "make the home", name.display(), "it is no single name", "choose another name"));
+        }
+        let path = self.make(Sub::Home)?.join(name);
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::io("create", &path, e)),
+            _ => Ok(path),
+        }
     }
 }
 
@@ -389,6 +410,22 @@ mod tests {
         let made = root.make(Sub::Index).unwrap();
         assert_eq!(made, root.path().join("index"));
         assert_eq!(fs::metadata(root.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_home_is_its_owners_alone_and_has_a_single_name() {
+        use std::os::unix::fs::PermissionsExt;
+        let base = tempfile::tempdir().unwrap();
+        let mut p = places(base.path());
+        p.explicit = Some(base.path().join("s").into());
+        let root = StoreRoot::choose(&p).unwrap();
+        let home = root.make_home(OsStr::new("games")).unwrap();
+        assert_eq!(home, base.path().join("s/home/games"));
+        assert_eq!(fs::metadata(&home).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(root.make_home(OsStr::new("games")).unwrap(), home);
+        for name in ["", ".", "..", "a/b", "/a"] {
+            assert_eq!(root.make_home(OsStr::new(name)).unwrap_err().kind(), Kind::Config, "{name}");
+        }
     }
 
     #[test]

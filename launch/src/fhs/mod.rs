@@ -8,6 +8,7 @@ pub mod confine;
 pub mod entry;
 mod farm;
 mod fold;
+pub mod games;
 pub mod host;
 mod indexes;
 mod inside;
