@@ -1,7 +1,7 @@
 //! What a sandboxed start is beside its tree: namespaces, filters, landlock, the terminal, a filtered bus, and what
 //! of it this system cannot enforce. Chooses and reports; the engine acts.
 
-use super::host::{HostView, Scene};
+use super::host::{Address, HostView, Scene, Service, sockets};
 use super::mode::SandboxOptions;
 use crate::error::{Error, Kind};
 use fhs_env::policy::{
@@ -38,8 +38,19 @@ impl Confinement {
         let runtime = host.path("XDG_RUNTIME_DIR");
         let address = fhs_env::policy::session_address(host.variable("DBUS_SESSION_BUS_ADDRESS"), runtime.as_deref());
         let rules = options.bus.as_ref().zip(address);
-        let asked = asked(options, multiarch, terminal, rules.is_some());
+        let mut asked = asked(options, multiarch, terminal, rules.is_some());
+        let display =
+            options.network && sockets(host).iter().any(|s| s.service == Service::X11 && matches!(s.address, Address::Abstract(_)));
+        asked.scoped &= !display;
         let mut enforcement = Enforcement::judge(&asked, &facts);
+        if display {
+            enforcement.gaps.push(Gap {
+                measure: Measure::AbstractSockets,
+                // libxcb, `_xcb_open`: any other answer than that nobody listens ends the attempt.
+                reason: "clients of an X server try its abstract socket first and give up if that is refused".to_owned(),
+                remedy: "start it without the network, where they find the other one".to_owned(),
+            });
+        }
         let mut bus = None;
         if let (Some((rules, address)), Some(program), Some(directory)) = (rules, &facts.bus_proxy, &runtime) {
             match BusProxy::start(program, &address, directory, rules) {

@@ -27,7 +27,7 @@ const LIBRARIES: [&str; 6] = ["/usr/lib64", "/usr/lib", "/usr/lib32", "/usr/loca
 const FILES_MAX: usize = 512;
 
 /// A directory of modules that a library opens by path, and the variable that says where it is.
-const MODULES: [(&str, &[&str]); 2] = [("dri", &["LIBGL_DRIVERS_PATH", "LIBVA_DRIVERS_PATH"]), ("gbm", &["GBM_BACKENDS_PATH"])];
+pub(super) const MODULES: [(&str, &[&str]); 2] = [("dri", &["LIBGL_DRIVERS_PATH", "LIBVA_DRIVERS_PATH"]), ("gbm", &["GBM_BACKENDS_PATH"])];
 /// A directory of modules that are also asked for by name.
 const NAMED_MODULES: &str = "vdpau";
 

@@ -23,7 +23,7 @@ use store::atomic::TreeBuilder;
 use store::cache::Cache;
 
 /// Changes whenever the meaning of a layer does.
-const VERSION: &[u8] = b"xeno drivers 1";
+const VERSION: &[u8] = b"xeno drivers 2";
 /// The subdirectory of the cache.
 const CACHE: &str = "drivers";
 /// The file of a layer that says what it is.
@@ -66,7 +66,7 @@ pub fn prepare(scene: &Scene<'_>, cache: &Cache) -> Result<Option<Drivers>, Erro
     let chosen: Vec<(&HostWorld, Choice)> = host.worlds.iter().filter_map(|world| Some((world, chosen(scene, world, &entries)?))).collect();
     let seen = |path: &Path| scene.seen(path);
     let (drivers, mut files) = layer(&seen, &host.manifests, &chosen, &entries);
-    let drivers = with_loaders(drivers, &chosen, cache)?;
+    let drivers = with_farms_modules(with_loaders(drivers, &chosen, cache)?, &scene.farm.root, &chosen);
     let record = (!chosen.is_empty()).then_some(drivers);
     let text = serde_json::to_vec(&record).map_err(|e| Error::own("write", RECORD, e))?;
     files.push((RECORD.to_owned(), text));
@@ -217,6 +217,27 @@ fn with_loaders(mut drivers: Drivers, chosen: &[(&HostWorld, Choice)], cache: &C
         drivers.loaders.push((loader, inside.into()));
     }
     Ok(drivers)
+}
+
+/// Adds the farm's own directories of modules for the architectures of which the host has none: a variable that is
+/// set hides the directory that a library was built with.
+fn with_farms_modules(mut drivers: Drivers, farm: &Path, chosen: &[(&HostWorld, Choice)]) -> Drivers {
+    let served = |arch: &Arch| chosen.iter().any(|(host, _)| host.world.arch == *arch && !host.modules.is_empty());
+    for arch in find::architectures().into_iter().filter(|arch| !served(arch)) {
+        let multiarch = arch.multiarch().map(|name| format!("usr/lib/{name}"));
+        for directory in multiarch.into_iter().chain([format!("usr/lib{}", arch.bits())]) {
+            for (module, variables) in find::MODULES {
+                let path = Path::new(&directory).join(module);
+                if !farm.join(&path).is_dir() {
+                    continue;
+                }
+                for (_, list) in drivers.variables.iter_mut().filter(|(name, _)| variables.contains(&name.as_str())) {
+                    list.push(Path::new("/").join(&path));
+                }
+            }
+        }
+    }
+    drivers
 }
 
 fn copy(loader: &Path, cache: &Cache) -> Result<PathBuf, Error> {
