@@ -83,8 +83,9 @@ pub(crate) fn run(args: &SteamRunArgs) -> Result<u8, Failure> {
     let cache = Cache::of(&store);
     let mut environment = environment(args, &cache)?;
     environment.spec.private_tmp |= args.private_tmp;
-    let mode = if args.sandbox { Mode::Sandbox(options(args, &store)?) } else { Mode::Compat };
-    let start = environment.prepare(What::Words(&args.command), &mode, &HostView::gather()?, &cache)?;
+    let mut words = args.command.clone();
+    let mode = if args.sandbox { Mode::Sandbox(options(args, &store, &mut words)?) } else { Mode::Compat };
+    let start = environment.prepare(What::Words(&words), &mode, &HostView::gather()?, &cache)?;
     let gaps = start.entry().enforcement().map(|enforcement| enforcement.gaps.as_slice()).unwrap_or_default();
     for gap in gaps {
         eprintln!("xeno: {}", OneLine(gap));
@@ -110,15 +111,17 @@ fn environment(args: &SteamRunArgs, cache: &Cache) -> Result<Environment, Failur
     }
 }
 
-/// What the sandbox shows. This process goes to the program's directory if the sandbox does not show its own.
-fn options(args: &SteamRunArgs, store: &StoreRoot) -> Result<SandboxOptions, Failure> {
+/// What the sandbox shows. This process goes to the program's directory if the sandbox does not show its own, and the
+/// program is then named by its whole path.
+fn options(args: &SteamRunArgs, store: &StoreRoot, words: &mut [OsString]) -> Result<SandboxOptions, Failure> {
     let home = match &args.home {
         Some(home) => existing(home)?,
         None => store.make_home(OsStr::new(NAME))?,
     };
     let mut paths = args.share.iter().map(|word| shared(word)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(program) = args.command.first().filter(|word| word.as_bytes().contains(&b'/')) {
-        let program = existing(Path::new(program))?;
+    if let Some(word) = words.first_mut().filter(|word| word.as_bytes().contains(&b'/')) {
+        let program = existing(Path::new(word))?;
+        *word = program.clone().into_os_string();
         let above = program.parent().unwrap_or(Path::new("/"));
         let many = environment::shared_directories().contains(above);
         let own = if many { (program.clone(), Access::ReadOnly) } else { (above.to_owned(), Access::ReadWrite) };

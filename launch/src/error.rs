@@ -52,6 +52,11 @@ impl Error {
         self.kind
     }
 
+    /// Why, as a clause.
+    pub(crate) fn cause(&self) -> &str {
+        &self.cause
+    }
+
     /// The exit status `env`(1) and the shell give for such a failure.
     pub fn exit_status(&self) -> u8 {
         match self.kind {

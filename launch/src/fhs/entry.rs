@@ -7,7 +7,8 @@ use super::host::{self, Farm, HostView, OWN_TOPS, Scene};
 use super::mode::Mode;
 use crate::error::{Error, Kind};
 use fhs_env::policy::Enforcement;
-use fhs_env::{Access, Exit, Hooks, Op, Program, Sandbox, Source, StartError};
+use fhs_env::{Access, Exit, Failed, Fault, Hooks, Op, Program, Sandbox, Source, StartError, Step};
+use nix::errno::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -123,7 +124,15 @@ fn run(sandbox: Sandbox, program: Program, hooks: &mut dyn Hooks) -> Result<Exit
 }
 
 fn failed(name: &str, error: &StartError) -> Error {
-    Error::new(Kind::CannotStart, "start", name, error.to_string(), "")
+    let missing = error.fault().and_then(Fault::errno) == Some(Errno::ENOENT);
+    let kind = match error.failed() {
+        Failed::Step(Step::Exec(_)) if missing => Kind::NotFound,
+        _ => Kind::CannotStart,
+    };
+    // It says itself what was being done.
+    let text = error.to_string();
+    let text = text.strip_prefix("starting the sandbox: ").unwrap_or(&text);
+    Error::new(kind, "start", name, text.strip_prefix(&format!("start {name}: ")).unwrap_or(text), "")
 }
 
 /// Starts it behind a terminal of its own: in a child, which says over a pipe why it could not.
@@ -134,16 +143,18 @@ fn behind(sandbox: Sandbox, program: Program, confinement: Confinement, name: &s
     let child = || match run(sandbox, program, &mut hooks) {
         Ok(exit) => exit.status(),
         Err(error) => {
+            let error = failed(name, &error);
             // If nobody reads it, nobody wants to know.
-            let _ = std::io::Write::write_all(&mut write, error.to_string().as_bytes());
-            126
+            let _ = std::io::Write::write_all(&mut write, error.cause().as_bytes());
+            error.exit_status()
         }
     };
     let exit = fhs_env::policy::behind(child).map_err(|e| Error::own("start", name, e))?;
     drop(write);
     let mut why = String::new();
     std::io::Read::read_to_string(&mut read, &mut why).map_err(own)?;
-    if why.is_empty() { Ok(exit) } else { Err(Error::new(Kind::CannotStart, "start", name, why, "")) }
+    let kind = if exit.status() == 127 { Kind::NotFound } else { Kind::CannotStart };
+    if why.is_empty() { Ok(exit) } else { Err(Error::new(kind, "start", name, why, "")) }
 }
 
 /// A confinement whose monitor also keeps the pipe for what it has to say.
