@@ -26,7 +26,9 @@ pub(super) fn told(error: &StartError, scene: &Scene<'_>) -> Stop {
         (Failed::Op(op), Some(fault)) => scene.op_failed(op, fault),
         _ => None,
     };
-    match (text, error.refusal()) {
+    // Whether the kernel refuses sandboxes does not show in what the host has or has not.
+    let general = !matches!(fault, Some(Fault::Source(_) | Fault::Parents(_) | Fault::Place(_) | Fault::Read(_) | Fault::Write(_)));
+    match (text, error.refusal().filter(|_| general)) {
         (Some(text), None) => Stop::Complaint(text),
         (Some(text), Some(refusal)) => Stop::of(&[&text, b": ", refusal.to_string().as_bytes()]),
         (None, _) => error.to_string().into(),
