@@ -100,19 +100,16 @@ pub(super) fn make(spec: &FhsSpec, inputs: &[Input], store: &StoreRoot) -> Resul
         layout.fill(inputs)?;
         collisions = layout.collisions(inputs);
         parts::add(&mut layout, inputs);
-        // A script may bring libraries of its own, or take some away: they are counted when it has run.
-        let counted = if spec.build_hook.is_none() { Some(libraries::of(&layout, native, small(native))) } else { None };
-        add_links(&mut layout, counted.as_ref());
+        let mut counted = libraries::of(&layout, native, small(native));
+        add_links(&mut layout, &counted);
         write(tree, &layout)?;
         let room = Inside { tree: tree.path(), store: store.path(), inputs };
         notes.extend(indexes::make(&layout, &room));
-        let counted = match (&spec.build_hook, counted) {
-            (Some(script), _) => {
-                inside::run_hook(&room, script)?;
-                count_again(tree, native)?
-            }
-            (None, counted) => counted.unwrap_or_default(),
-        };
+        // A script may bring libraries of its own, or take some away.
+        if let Some(script) = &spec.build_hook {
+            inside::run_hook(&room, script)?;
+            counted = count_again(tree, native)?;
+        }
         put(tree, Path::new(CACHE), &Node::Bytes(counted.cache))?;
         put(tree, Path::new(CONF), &Node::Bytes(counted.conf.into_bytes()))
     })?;
@@ -120,8 +117,8 @@ pub(super) fn make(spec: &FhsSpec, inputs: &[Input], store: &StoreRoot) -> Resul
 }
 
 /// Adds the links that libraries need, and keeps the places of what depends on all of them free.
-fn add_links(layout: &mut Layout, counted: Option<&Libraries>) {
-    for (path, target) in counted.iter().flat_map(|counted| &counted.links) {
+fn add_links(layout: &mut Layout, counted: &Libraries) {
+    for (path, target) in &counted.links {
         layout.add(path.clone(), Node::Link(target.clone()));
     }
     layout.remove(CACHE);
@@ -148,7 +145,7 @@ fn count_again(tree: &TreeBuilder, native: Arch) -> Result<Libraries, Error> {
         }
     }
     let counted = libraries::of(&built, native, small(native));
-    add_links(&mut built, Some(&counted));
+    add_links(&mut built, &counted);
     for (path, node) in built.nodes().filter(|(path, _)| !before.contains(*path)) {
         put(tree, Path::new(path), node)?;
     }

@@ -6,7 +6,7 @@ use resolver::arch::{Arch, Class};
 use resolver::elf;
 use resolver::ldcache;
 use resolver::needs::{Kind, Needs};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -29,22 +29,19 @@ pub(super) struct Libraries {
     pub(super) links: Vec<(OsString, PathBuf)>,
 }
 
-/// A library or program as it was read.
+/// A library as it was read.
 struct Object {
     arch: Arch,
     library: bool,
     soname: Option<String>,
-    needed: Vec<String>,
-    /// It has search paths of its own, which may find what the cache cannot.
-    searches: bool,
 }
 
 impl Object {
     fn read(path: &Path) -> Option<Object> {
-        let Needs { arch, kind, soname, needed, rpath, runpath, .. } = elf::load(path).ok()?;
+        let Needs { arch, kind, soname, .. } = elf::load(path).ok()?;
+        // ldconfig takes every ET_DYN.
         let library = matches!(kind, Kind::Library | Kind::PieExecutable | Kind::StaticPie);
-        let searches = rpath.is_some() || runpath.is_some();
-        (kind != Kind::Other).then_some(Object { arch, library, soname, needed, searches })
+        Some(Object { arch, library, soname })
     }
 }
 
@@ -60,7 +57,7 @@ pub(super) fn of(layout: &Layout, native: Arch, small: Option<Arch>) -> Librarie
             let path = format!("{directory}/{}", name.to_string_lossy());
             let Some(file) = layout.file(OsStr::new(&path)) else { continue };
             let Some(object) = objects.get(file).and_then(Option::as_ref).filter(|o| o.library) else { continue };
-            Known::add(&mut known, name, file, object);
+            Known::add(&mut known, name, object);
         }
         known.sort_by(|a, b| a.soname.cmp(&b.soname));
         for one in known {
@@ -112,7 +109,7 @@ fn names_in<'a>(layout: &'a Layout, directory: &str) -> impl Iterator<Item = &'a
     layout.below(directory).map(|(name, _)| name).filter(|name| !name.as_bytes().contains(&b'/'))
 }
 
-/// Reads every library of the directories and one level below, and every program, on all processors.
+/// Reads every library of the directories and one level below, on all processors.
 fn read_all(layout: &Layout, directories: &[String]) -> HashMap<PathBuf, Option<Object>> {
     let mut files: BTreeSet<&Path> = BTreeSet::new();
     for directory in directories {
@@ -121,11 +118,6 @@ fn read_all(layout: &Layout, directories: &[String]) -> HashMap<PathBuf, Option<
             let bytes = name.as_bytes();
             bytes.iter().filter(|b| **b == b'/').count() <= 1 && is_library(bytes.rsplit(|b| *b == b'/').next().unwrap_or(bytes))
         }) {
-            files.extend(layout.file(&OsString::from_vec([directory.as_bytes(), b"/", name.as_bytes()].concat())));
-        }
-    }
-    for directory in ["usr/bin", "usr/sbin"] {
-        for name in names_in(layout, directory) {
             files.extend(layout.file(&OsString::from_vec([directory.as_bytes(), b"/", name.as_bytes()].concat())));
         }
     }
@@ -156,13 +148,12 @@ struct Known {
 }
 
 impl Known {
-    /// What glibc's ldconfig does with one name (`elf/ldconfig.c`, `search_dir`): a link counts under its own name if it
-    /// leads to the soname itself or is a linker's; else under the file's soname. Here every file is a link.
-    fn add(known: &mut Vec<Known>, name: &OsStr, file: &Path, object: &Object) {
+    /// What glibc's ldconfig does with one name (`elf/ldconfig.c`, `search_dir`): a link counts under its own name if that is
+    /// the soname itself or a linker's (`libx.so`); else under the file's soname. Here every file is a link.
+    fn add(known: &mut Vec<Known>, name: &OsStr, object: &Object) {
         let Some(name) = name.to_str() else { return };
-        let real = file.file_name().and_then(OsStr::to_str).unwrap_or(name);
         let mut soname = object.soname.clone().unwrap_or_else(|| name.to_owned());
-        let is_link = real == soname || (real.ends_with(".so") && soname.starts_with(real));
+        let is_link = name == soname || (name.ends_with(".so") && soname.starts_with(name));
         if is_link {
             name.clone_into(&mut soname);
         }
@@ -207,38 +198,29 @@ impl Found {
         }
     }
 
-    /// What somebody needs and no directory has, but one directly below does: a package's choice that its scripts would have
-    /// made (`update-alternatives`). Objects with search paths of their own know where to look.
+    /// What no directory has, but one directly below does: a choice among packages that their scripts would have made
+    /// (`update-alternatives`; of BLAS and LAPACK, say), or what a program keeps for itself and finds by its own search path.
+    /// The two cannot be told apart, and to find a library where there would be none else does no harm.
     fn hidden(&mut self, layout: &Layout, directories: &[String], objects: &HashMap<PathBuf, Option<Object>>) {
-        let mut missing: BTreeSet<(Arch, &str)> = BTreeSet::new();
-        for object in objects.values().flatten().filter(|o| !o.searches) {
-            let absent = object.needed.iter().filter(|name| !self.answered.contains_key(&(object.arch, (*name).clone())));
-            missing.extend(absent.map(|name| (object.arch, name.as_str())));
-        }
-        if missing.is_empty() {
-            return;
-        }
-        let mut below: BTreeMap<&[u8], Vec<(String, &OsStr)>> = BTreeMap::new();
         for directory in directories {
             for (name, _) in layout.below(directory) {
                 let mut parts = name.as_bytes().split(|b| *b == b'/');
-                if let (Some(_), Some(file), None) = (parts.next(), parts.next(), parts.next()) {
-                    below.entry(file).or_default().push((directory.clone(), name));
+                let (Some(_), Some(file), None) = (parts.next(), parts.next(), parts.next()) else { continue };
+                if !is_library(file) {
+                    continue;
                 }
-            }
-        }
-        for (arch, soname) in missing {
-            let Some(places) = below.get(soname.as_bytes()) else { continue };
-            let fits = |(directory, name): &&(String, &OsStr)| {
                 let path = OsString::from_vec([directory.as_bytes(), b"/", name.as_bytes()].concat());
-                let object = layout.file(&path).and_then(|file| objects.get(file)).and_then(Option::as_ref);
-                object.is_some_and(|o| o.library && o.arch == arch && o.soname.as_deref() == Some(soname))
-            };
-            let Some((directory, name)) = places.iter().find(fits) else { continue };
-            let path = format!("{directory}/{soname}");
-            if !layout.has(&path) {
-                self.links.push((path.clone().into(), PathBuf::from(name)));
-                self.answer(arch, soname, &path);
+                let object = layout.file(&path).and_then(|found| objects.get(found)).and_then(Option::as_ref);
+                let Some((object, soname)) = object.filter(|o| o.library).and_then(|o| Some((o, o.soname.as_deref()?))) else { continue };
+                // A plugin has no version: nobody links to it.
+                let public = soname.as_bytes() == file
+                    && soname.split_once(".so.").is_some_and(|(_, v)| v.starts_with(|c: char| c.is_ascii_digit()));
+                let place = format!("{directory}/{soname}");
+                let known = self.answered.contains_key(&(object.arch, soname.to_owned())) || layout.has(&place);
+                if public && !known {
+                    self.links.push((place.clone().into(), PathBuf::from(name)));
+                    self.answer(object.arch, soname, &place);
+                }
             }
         }
     }

@@ -154,14 +154,17 @@ impl Solver<'_> {
                 return self.choose(known, arch);
             }
         }
-        let taken = clause.iter().find_map(|a| {
-            let at = self.by_name.get(&a.name)?.first()?;
-            let (known, _) = self.chosen.get(*at)?;
-            Some(format!("{} {} is taken already, and", known.found.name, known.found.file.version))
-        });
-        let cause = format!("it needs {}, {} no suite has another that would do", depends::shown(clause), taken.unwrap_or_default());
+        let taken = clause.iter().find_map(|a| self.chosen.get(*self.by_name.get(&a.name)?.first()?));
+        let needs = depends::shown(clause);
+        let cause = match taken {
+            Some((known, _)) => {
+                let (name, version) = (&known.found.name, &known.found.file.version);
+                format!("it needs {needs}, {name} {version} is taken already, and no suite has another that would do")
+            }
+            None => format!("it needs {needs}, which no suite has"),
+        };
         let remedy = "name another suite in [debian] suites, or leave the package out";
-        Err(Error::new(Kind::NotFound, "find what is needed by package", format!("{asking} ({arch})"), cause.replace(",  ", ", "), remedy))
+        Err(Error::new(Kind::NotFound, "find what is needed by package", format!("{asking} ({arch})"), cause, remedy))
     }
 
     fn is_satisfied(&self, alternative: &Alternative, asking: Arch) -> bool {
