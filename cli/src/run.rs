@@ -78,7 +78,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         Some(interpreter) => (launch::environments::lost(&program, interpreter), true),
         None => resolving::answer_for(&program.binary, root, &how(args))?,
     };
-    let builder = Builder { store: store, offline: args.offline, dry_run: args.dry_run };
+    let builder = Builder { store, offline: args.offline, dry_run: args.dry_run };
     let decide = |wanted| {
         let question = Question { program: &program, answer: &answer, wanted, argv0: &word, environments: Some(&builder) };
         ladder::decide(&question, &Materials::new(cache.clone()))

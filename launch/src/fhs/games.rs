@@ -25,9 +25,9 @@ mod tests {
         let names: BTreeSet<&String> = spec.multiarch.iter().collect();
         assert_eq!(names.len(), spec.multiarch.len());
         assert!(spec.multiarch.iter().any(|name| name == "libgl1"), "32-bit programs draw, too");
-        let twice: Vec<_> =
+        let twice: Vec<&spec::Package> =
             spec.packages.iter().filter(|p| matches!(p, spec::Package::Archive { name, .. } if names.contains(name))).collect();
-        assert_eq!(twice, [], "a package of both architectures is one of this machine's");
+        assert_eq!(twice, Vec::<&spec::Package>::new(), "a package of both architectures is one of this machine's");
         assert_eq!(spec.environment.get("GTK_IM_MODULE").map(String::as_str), Some("xim"));
     }
 }
