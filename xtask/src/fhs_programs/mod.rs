@@ -4,7 +4,6 @@
 mod display;
 mod game;
 mod place;
-mod terminal;
 
 use crate::process;
 use anyhow::{Context, Result, bail};
@@ -22,7 +21,6 @@ const ROWS: &[Row] = &[
     ("glx", "OpenGL in software, of this machine and where it has none", glx),
     ("game", "a game as vendors pack them draws in a sandbox that shows nothing of the home", game::game),
     ("classes", "a 32-bit program beside a 64-bit one", classes),
-    ("shell", "a shell on a terminal: jobs stop, continue and are interrupted", shell),
     ("browser", "a browser's build for other machines says its version", browser),
     ("podman", "an exported environment runs unchanged", podman),
 ];
@@ -38,7 +36,7 @@ packages = [
 "#;
 
 /// Two worlds.
-const CLASSES: &str = "[fhs]\npackages = [\"bash\", \"coreutils\", \"procps\"]\nmultiarch = [\"libc6\"]\n";
+const CLASSES: &str = "[fhs]\npackages = [\"bash\", \"coreutils\"]\nmultiarch = [\"libc6\"]\n";
 
 /// What the browser's build links, which its package does not bring.
 const BROWSER: &str = "[fhs]\npackages = [\"bash\", \"libnss3\", \"libnspr4\", \"libexpat1\", \"libfontconfig1\", \"fonts-dejavu-core\"]\n";
@@ -128,27 +126,6 @@ fn classes(place: &Place) -> Result<String> {
         bail!("they said: {said}");
     }
     Ok("both said hello".to_owned())
-}
-
-fn shell(place: &Place) -> Result<String> {
-    let specification = place.home().join("classes.toml");
-    place.file("classes.toml", CLASSES)?;
-    place.here(&["env", "build", &specification.display().to_string(), "--name", "classes"], &Given::default())?.said()?;
-    let mut terminal = place.terminal("env enter classes")?;
-    terminal.types("echo started-$((6 * 7))\n", "started-42")?;
-    terminal.types("cat /proc/self/comm; ls -d /lib64/ld-linux-x86-64.so.2 /lib/ld-linux.so.2\n", "/lib64/ld-linux-x86-64.so.2\r\n")?;
-    terminal.types("tty; sleep 1000\n", "/dev/pts/")?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    terminal.types("\x1a", "Stopped")?;
-    terminal.types("jobs; ps -o stat= -C sleep\n", "T")?;
-    terminal.types("fg\n", "sleep 1000\r\n")?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    terminal.types("\x03", "\n")?;
-    terminal.types("echo status-$?\n", "status-130")?;
-    match terminal.ends("exit 3\n")? {
-        3 => Ok("a job was stopped, continued and interrupted; the shell's status came back".to_owned()),
-        status => bail!("the session ended with {status}"),
-    }
 }
 
 fn browser(place: &Place) -> Result<String> {

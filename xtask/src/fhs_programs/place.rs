@@ -1,7 +1,6 @@
 //! Where the rows run: a machine without libraries (the corpus's bare root) or this machine, an ordinary user, a home
 //! with a store that is kept from call to call. Starts programs and says how they ended; judges nothing.
 
-use super::terminal::Terminal;
 use crate::corpus::bare::{self, Bare};
 use crate::process::{self, Ended};
 use crate::{corpus, dist};
@@ -106,18 +105,6 @@ impl Place {
             command.uid(uid).gid(gid);
         }
         Ok(Start { command, _work: None })
-    }
-
-    /// `xeno WORDS` on this machine, on a terminal.
-    pub(super) fn terminal(&self, words: &str) -> Result<Terminal> {
-        let (uid, gid) = bare::user();
-        let environment = self.variables(&self.home.display().to_string(), &Given::default());
-        Terminal::start(&format!("{} {words}", self.dist.join("xeno").display()), |command| {
-            if nix::unistd::geteuid().is_root() {
-                command.uid(uid).gid(gid);
-            }
-            command.current_dir("/").env_clear().envs(environment)
-        })
     }
 
     pub(super) fn home(&self) -> &Path {

@@ -5,6 +5,7 @@
  *   ro FROM AT        bind recursively, read-only    dir AT   link TARGET AT   file BYTES AT
  *   rw FROM AT        bind recursively               tmpfs AT proc AT          readonly AT
  *   devices FROM AT   the same, device nodes work    dev AT   the devices, links, pts and shm of a sandbox
+ *   as FROM AT        the same, and nothing changed
  *
  * AT is a path of the new root, whose parents have been made. No error is explained:
  * it prints the call's line, and ends with 1. Binds are the two calls mount(2) and mount_setattr(2): one more
@@ -76,7 +77,8 @@ static void attach(const char *from, const char *at, unsigned long long flags)
 		close(fd);
 	}
 	CHECK(mount(from, at, NULL, MS_BIND | MS_REC, NULL));
-	CHECK(syscall(SYS_mount_setattr, AT_FDCWD, at, AT_RECURSIVE, &set, sizeof set));
+	if (flags)
+		CHECK(syscall(SYS_mount_setattr, AT_FDCWD, at, AT_RECURSIVE, &set, sizeof set));
 }
 
 static void devices(const char *at)
@@ -116,6 +118,9 @@ static char **build(char **word)
 			word += 2;
 		} else if (strcmp(what, "devices") == 0) {
 			attach(word[0], below(word[1]), MOUNT_ATTR_NOSUID);
+			word += 2;
+		} else if (strcmp(what, "as") == 0) {
+			attach(word[0], below(word[1]), 0);
 			word += 2;
 		} else if (strcmp(what, "link") == 0) {
 			CHECK(symlink(word[0], below(word[1])));

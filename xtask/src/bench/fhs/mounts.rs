@@ -57,12 +57,12 @@ impl Floor {
         floor.words
     }
 
-    /// What `xeno env run --dry-run` printed, a step a line; lines that are no steps are those before the first.
-    /// Sources that do not exist are left out where their step says so.
+    /// What `xeno env run --dry-run` printed: what is started, then a step a line. Sources that do not exist are
+    /// left out where their step says so.
     pub(super) fn of_plan(text: &str, exists: impl Fn(&str) -> bool) -> Result<Vec<String>> {
         let mut floor = Floor::default();
         let mut last = None;
-        for line in text.lines().map(str::trim).skip_while(|line| !line.starts_with("unshare ") && *line != "mount a tmpfs on /") {
+        for line in text.lines().map(str::trim).skip_while(|line| !line.starts_with("start ")).skip(1) {
             if let Some(root) = ["change root, detach the old one", "change root"].iter().find(|root| line == **root) {
                 last = Some(*root);
                 break;
@@ -78,10 +78,6 @@ impl Floor {
     }
 
     fn step(&mut self, line: &str, exists: impl Fn(&str) -> bool) -> Option<()> {
-        let ids = ["unshare ", "deny setgroups", "map user ", "map group ", "make every mount", "mount a tmpfs on /"];
-        if ids.iter().any(|start| line.starts_with(start)) {
-            return Some(());
-        }
         if let Some(path) = line.strip_prefix("make ").and_then(|rest| rest.strip_suffix(" read-only")) {
             self.words.extend(["readonly".to_owned(), path.to_owned()]);
             return Some(());
@@ -117,9 +113,8 @@ impl Floor {
 
     fn bind(&mut self, rest: &str, exists: impl Fn(&str) -> bool) -> Option<()> {
         let (rest, optional) = rest.strip_suffix(", if it exists").map_or((rest, false), |rest| (rest, true));
-        let ways = [(" read-only", "ro"), (" with devices", "devices")];
+        let ways = [(" read-only", "ro"), (" with devices", "devices"), (" as it is", "as")];
         let (rest, way) = ways.iter().find_map(|(end, way)| Some((rest.strip_suffix(end)?, *way))).unwrap_or((rest, "rw"));
-        let rest = ["tree ", "file "].iter().find_map(|kind| rest.strip_prefix(kind)).unwrap_or(rest);
         let (from, at) = rest.split_once(" at ").unwrap_or((rest, rest));
         if !optional || exists(from) {
             self.push(at, &[way, from]);
@@ -167,16 +162,15 @@ mod tests {
 
     #[test]
     fn the_floor_does_every_step_of_a_plan() {
-        let plan = "an environment\n  unshare user and mount namespace\n  deny setgroups\n  map user 5 to itself\n  mount a tmpfs on /\n  \
-                    bind /s/usr at /usr read-only\n  link /bin -> usr/bin\n  bind /dev with devices\n  bind /no, if it exists\n  \
-                    bind tree /home\n  directory /etc (mode 0755)\n  link /etc/hosts -> ../.host/etc/hosts\n  bind /etc at /.host/etc read-only\n  \
-                    file /etc/x (12 bytes, mode 0444)\n  make / read-only\n  change root\n  change directory to /home";
+        let plan = "a warning\nstart /usr/bin/true\n  bind /s/usr at /usr read-only\n  link /bin -> usr/bin\n  bind /dev with devices\n  \
+                    bind /no, if it exists\n  bind /home as it is\n  directory /etc (mode 0755)\n  link /etc/hosts -> ../.host/etc/hosts\n  \
+                    bind /etc at /.host/etc read-only\n  file /etc/x (12 bytes, mode 0444)\n  make / read-only\n  change root\n  set A=b";
         assert_eq!(
             said(&Floor::of_plan(plan, |path| path != "/no").unwrap()),
-            "chroot ro /s/usr /usr link usr/bin /bin devices /dev /dev rw /home /home dir /etc link ../.host/etc/hosts /etc/hosts \
+            "chroot ro /s/usr /usr link usr/bin /bin devices /dev /dev as /home /home dir /etc link ../.host/etc/hosts /etc/hosts \
              dir /.host ro /etc /.host/etc file 12 /etc/x readonly /"
         );
-        let unknown = Floor::of_plan("mount a tmpfs on /\nfrobnicate /x\nchange root", |_| true).unwrap_err().to_string();
+        let unknown = Floor::of_plan("start x\nfrobnicate /x\nchange root", |_| true).unwrap_err().to_string();
         assert_eq!(unknown, "a step that the floor program has no word for: frobnicate /x");
     }
 }
