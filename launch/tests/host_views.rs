@@ -374,7 +374,7 @@ fn no_display_means_no_display_socket_and_hostile_addresses_show_nothing_of_the_
         variables: set(&[
             ("XDG_RUNTIME_DIR", "/run/../etc"),
             ("PULSE_SERVER", "unix:/etc/shadow"),
-            ("PIPEWIRE_REMOTE", "../../root/x"),
+            ("PIPEWIRE_REMOTE", "../../secret/x"),
             ("WAYLAND_DISPLAY", "/proc/1/root"),
         ]),
         ..debian()

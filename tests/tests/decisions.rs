@@ -238,7 +238,7 @@ fn a_dry_run_says_why_each_rung_was_taken_or_passed_over_and_starts_nothing() {
             .lines()
             .filter_map(|line| {
                 let (name, why) = line.get(3..)?.split_once(' ')?;
-                ["direct", "shim", "view", "overlay", "loader"].contains(&name).then_some((name, why.trim()))
+                ["direct", "shim", "view", "overlay", "fhs", "loader"].contains(&name).then_some((name, why.trim()))
             })
             .collect();
         let names: Vec<&str> = steps.iter().map(|s| s.0).collect();
@@ -254,7 +254,7 @@ fn a_dry_run_says_why_each_rung_was_taken_or_passed_over_and_starts_nothing() {
         let other = scene.fixture("hello-aarch64-glibc-pie", "other/hello");
         let output = scene.say(&["run", "--dry-run", text(&other)]).output().unwrap();
         assert_eq!(output.status.code(), Some(126));
-        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 6);
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 7);
     });
 }
 
