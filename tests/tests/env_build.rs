@@ -212,7 +212,7 @@ fn what_is_built_is_found_again_and_a_change_makes_another() {
         said(&mut place.xeno(&["env", "rm", "d", "o"]));
         assert!(!root.exists() && Path::new(first["root"].as_str().unwrap()).exists());
         said(&mut place.xeno(&["env", "rm", "twin"]));
-        assert_eq!(place.scene.cached("fhs"), [PathBuf::new(); 0]);
+        assert!(place.scene.cached("fhs").is_empty());
         assert_eq!(said(&mut place.xeno(&["env", "list", "--json"])), "[]\n");
         assert_eq!(place.scene.leftovers(), [""; 0]);
     });
@@ -272,7 +272,7 @@ fn what_is_not_there_or_cannot_be_is_one_line_that_names_it() {
         refused(&["build", &spec], 125, &["s.toml", "fhs.packges", "did you mean packages?"]);
         refused(&["run", "none"], 127, &["use environment none", "there is none"]);
         refused(&["rm", "none"], 127, &["there is none"]);
-        assert_eq!(place.scene.cached("fhs"), [PathBuf::new(); 0]);
+        assert!(place.scene.cached("fhs").is_empty());
         assert_eq!(said(&mut place.xeno(&["env", "list"])), "");
         // A working directory that the environment has another in place of.
         place.build(&["-p", "tool"]);
