@@ -391,9 +391,16 @@ impl Climb<'_> {
             None if asked => ("--strategy fhs".to_owned(), None),
             None => return Ok(Verdict::Pass("it names no path that is missing here".to_owned())),
         };
-        let interpreter = interpreter.filter(|path| path.components().nth(1).is_some_and(|top| is_own(top.as_os_str())));
+        let own = |path: &Path| path.components().nth(1).is_some_and(|top| is_own(top.as_os_str()));
+        let interpreter = interpreter.filter(|path| own(path));
         if interpreter.is_none() && (self.q.program.lost.is_some() || self.q.program.stand_in.is_some()) {
             return Ok(Verdict::Pass(format!("{why}, and an environment has no such path")));
+        }
+        if let Some(loader) = self.q.answer.resolution.needs.interpreter.as_deref().map(Path::new)
+            && !own(loader)
+            && !loader.exists()
+        {
+            return Ok(Verdict::Pass(format!("no environment has its interpreter {}", loader.display())));
         }
         let Some(environments) = self.q.environments else { return Ok(Verdict::Pass("no environment can be built".to_owned())) };
         if let Err(refusal) = fhs_env::probe() {

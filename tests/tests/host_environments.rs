@@ -134,6 +134,17 @@ fn a_script_whose_interpreter_is_nowhere_is_for_an_environment() {
 }
 
 #[test]
+fn a_program_with_an_interpreter_of_a_store_is_for_no_environment() {
+    support::everyone(|scene| {
+        let program = scene.foreign("nix-hello", support::Rung::View, "app/nix-hello");
+        let output = scene.say(&["run", "--dry-run", "--strategy", "fhs"]).arg(&program).output().unwrap();
+        assert_eq!(output.status.code(), Some(126));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("   fhs      no environment has its interpreter /n0x/store/"), "{said}");
+    });
+}
+
+#[test]
 fn a_script_of_another_world_runs_in_an_environment_of_its_own() {
     if !xeno_tests::network() {
         return;
