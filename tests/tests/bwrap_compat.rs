@@ -186,9 +186,10 @@ fn files_appear_alike() {
     );
 }
 
-/// Mount point, options and type of what can be seen: the last mount at each place. The parts of proc that are covered
-/// and the rights of message queues differ on purpose.
-const MOUNTS: &str = r"sed -E 's/^[0-9]+ [0-9]+ [0-9:]+ [^ ]+ ([^ ]+) ([^ ]+)( .*)? - ([^ ]+) .*/\1 \2 \4/' | tac | sort -s -u -k1,1 | grep -v -e ^/proc/ -e mqueue; echo ${PIPESTATUS[0]}";
+/// Mount point, options and type of what can be seen: the last mount at each place, if whoever runs it can get there. The
+/// parts of proc that are covered and the rights of message queues differ on purpose.
+const MOUNTS: &str = r#"sed -E 's/^[0-9]+ [0-9]+ [0-9:]+ [^ ]+ ([^ ]+) ([^ ]+)( .*)? - ([^ ]+) .*/\1 \2 \4/' | tac | sort -s -u -k1,1 | grep -v -e ^/proc/ -e mqueue \
+    | while read -r m rest; do grep -q " $m " /proc/self/mountinfo && ! test -e $m || echo $m $rest; done; echo ${PIPESTATUS[0]}"#;
 
 #[test]
 fn mounts_look_alike() {
@@ -397,6 +398,10 @@ fn descriptors_are_used_alike() {
             ("an odd filter", "printf '12345' >f; $B --ro-bind / / --seccomp 3 true 3<f"),
             ("userns of nothing", "$B --ro-bind / / --userns 3 true 3</dev/null"),
             ("pidns of nothing", "$B --ro-bind / / --pidns 3 true 3</dev/null 2>&1 | head -n 1"),
+            (
+                "ids from outside",
+                "mkfifo p; exec 4<>p; $B --ro-bind / / --unshare-user --info-fd 3 --userns-block-fd 4 sh -c 'id -u; id -g; cat /proc/self/uid_map' 3>i & while [ -z \"$c\" ]; do c=$(sed -n 's/.*child-pid\": \\([0-9]*\\).*/\\1/p' i 2>&1); done; echo 7 $(id -u) 1 >/proc/$c/uid_map; echo deny >/proc/$c/setgroups; echo 8 $(id -g) 1 >/proc/$c/gid_map; echo >&4; wait; rm i p",
+            ),
             (
                 "join a user namespace",
                 "mkfifo p q; $B --ro-bind / / --bind $D $D --unshare-user --info-fd 3 sh -c 'readlink /proc/self/ns/user; echo >q; cat p' 3>i >o & cat q >/dev/null; c=$(sed -n 's/.*child-pid\": \\([0-9]*\\).*/\\1/p' i); $B --ro-bind / / --userns 4 readlink /proc/self/ns/user 4</proc/$c/ns/user >o2; echo >p; wait; cmp o o2 && echo same; rm -f i j o o2",

@@ -298,3 +298,18 @@ fn difference_a_refusal_names_its_cause_and_remedy() {
         assert!(theirs.is_none_or(|theirs| theirs.stderr.ends_with("exceeded (ENOSPC)\n")), "{theirs:?}");
     });
 }
+
+#[test]
+fn difference_mounts_out_of_reach_are_restricted_too() {
+    let Some(unshare) = xeno_tests::peer("unshare") else { return };
+    for room in Room::all().iter().filter(|room| room.is_root()) {
+        let script = "d=$(mktemp -d) && mkdir $d/shut $d/shut/in && mount -t tmpfs -o mode=755 none $d/shut/in && chmod 755 $d && chmod 700 $d/shut \
+                      && for b in $0 bwrap; do setpriv --reuid 4711 --regid 4711 --clear-groups $b --ro-bind / / grep -o \"$d/shut/in r[wo],[^ ]*\" /proc/self/mountinfo \
+                      | cut -d' ' -f2; done; umount $d/shut/in && rm -r $d";
+        let done = Command::new(&unshare).args(["-m", "bash", "-c", script]).arg(room.ours()).output().unwrap();
+        let stdout = String::from_utf8_lossy(&done.stdout);
+        let (ours, theirs) = stdout.split_once('\n').unwrap_or_else(|| panic!("{done:?}"));
+        assert_eq!(ours, "ro,nosuid,nodev,relatime", "{done:?}");
+        assert!(theirs.is_empty() || theirs == "rw,relatime\n", "{done:?}");
+    }
+}
