@@ -349,6 +349,23 @@ if echo >/usr/bin/tool; then exit 4; fi 2>/dev/null
 }
 
 #[test]
+fn namespaces_and_a_tmp_of_its_own_hide_what_they_should_and_not_the_libraries() {
+    everywhere(|place| {
+        let spec =
+            place.spec("s.toml", "[fhs]\nname = 'apart'\npackages = ['tool']\nprivate-tmp = true\nunshare = { pid = true, net = true }\n");
+        place.build(&[&spec]);
+        // The store and the file lie in a directory for temporary files themselves.
+        let script = format!("[ -r /etc/ld.so.cache ] && [ ! -e {} ] && >/tmp/own && echo $$", place.scene.path("s.toml").display());
+        let mut run = place.xeno(&["env", "run", "apart", "sh", "-c", &script]);
+        assert_eq!(succeeds(run.current_dir("/var")), "2\n");
+        assert!(!Path::new("/tmp/own").exists());
+        exits(place.xeno(&["env", "run", "apart", "sh", "-c", "kill -9 $$"]).current_dir("/var"), 128 + 9);
+        let dry = succeeds(place.xeno(&["env", "run", "--dry-run", "apart", "tool"]).current_dir("/var"));
+        assert!(dry.starts_with("start tool\n") && dry.contains("  tmpfs /tmp (mode 1777)\n") && dry.contains("  proc /proc\n"), "{dry}");
+    });
+}
+
+#[test]
 fn the_library_cache_is_the_one_that_ldconfig_would_write() {
     let Some(ldconfig) = ["/sbin/ldconfig", "/usr/sbin/ldconfig"].map(Path::new).into_iter().find(|path| path.is_file()) else {
         return xeno_tests::skip("ldconfig is not installed");

@@ -40,7 +40,10 @@ pub fn driver_ops(scene: &Scene<'_>) -> Vec<Op> {
             optional: true,
         };
         ops.extend(drivers.directories.iter().map(shown));
-        // The rest of the store's cache is nobody's business.
+    }
+    // Of the store's cache this alone: the rest is nobody's business.
+    let covered = scene.private_tmp && drivers.layer.starts_with("/tmp");
+    if covered || matches!(scene.mode, Mode::Sandbox(_)) {
         ops.push(Op::Bind {
             source: Source::Path(drivers.layer.clone()),
             path: drivers.layer.clone(),
