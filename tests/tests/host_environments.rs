@@ -105,6 +105,26 @@ fn words_that_make_no_sense_are_refused_and_a_dry_run_starts_nothing() {
     });
 }
 
+#[test]
+fn a_sandboxed_program_has_a_terminal_of_its_own_and_its_status_comes_back() {
+    let Some(terminal) = xeno_tests::peer("script") else { return };
+    support::everyone(|scene| {
+        built(scene);
+        // `script`(1) of util-linux runs a command behind a terminal.
+        let behind = |words: &str| {
+            let line = format!("{} steam-run --offline --sandbox -- {words}", scene.xeno().display());
+            let output = scene.command(&terminal).args(["-qec", &line, "/dev/null"]).output().unwrap();
+            (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let (status, said) = behind("sh -c '[ -t 0 ] && [ -t 1 ] && echo a terminal; exit 5'");
+        assert_eq!(status, Some(5), "{said}");
+        assert!(said.contains("a terminal"), "{said}");
+        let (status, said) = behind("no-such-program");
+        assert_eq!(status, Some(127), "{said}");
+        assert!(said.contains("start no-such-program: "), "{said}");
+    });
+}
+
 fn script(scene: &Scene, interpreter: &str) -> PathBuf {
     let path = scene.path("tools/script");
     fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -127,6 +127,8 @@ impl Tree {
     fn mount(&mut self, path: &Path, mount: impl FnOnce(BorrowedFd<'_>) -> nix::Result<()>) -> Result<(), Fault> {
         let at = self.make_directory(path, PARENT_MODE)?;
         mount(at.as_fd()).map_err(Fault::Mount)?;
+        // The working directory is there now, not where the last bind was.
+        self.last = None;
         self.covered(path)
     }
 
