@@ -36,6 +36,11 @@ fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error())
 }
 
+/// A path that leads to what a descriptor refers to, for calls that take none.
+pub(crate) fn place_of(fd: BorrowedFd<'_>) -> PathBuf {
+    proc_path(fd).into()
+}
+
 fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -126,9 +131,10 @@ pub(crate) fn reopen(place: BorrowedFd<'_>, flags: OFlag) -> nix::Result<OwnedFd
     open(proc_path(place).as_str(), flags, Mode::empty())
 }
 
-/// A path of the old root, links followed.
-pub(crate) fn open_source(start: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
-    openat(start, path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+/// Opens a path from `root` that meets no link (`openat2(2)`, RESOLVE_NO_SYMLINKS); ELOOP if it does.
+pub(crate) fn open_without_links(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(root, path, how)
 }
 
 pub(crate) fn read_link_at(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<PathBuf> {
@@ -153,17 +159,17 @@ pub(crate) fn kind_of(fd: BorrowedFd<'_>) -> nix::Result<EntryType> {
     fstat(fd).map(|found| kind(&found))
 }
 
+/// What a place leads to, with its device and inode.
+pub(crate) fn kind_and_identity(place: BorrowedFd<'_>) -> nix::Result<(EntryType, (u64, u64))> {
+    fstat(place).map(|found| (kind(&found), numbers(&found)))
+}
+
 fn kind(found: &FileStat) -> EntryType {
     match SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFDIR => EntryType::Directory,
         SFlag::S_IFLNK => EntryType::Link,
         _ => EntryType::Other,
     }
-}
-
-/// What an absolute path of the old root leads to, with its device and inode.
-pub(crate) fn source_kind(path: &Path) -> nix::Result<(EntryType, (u64, u64))> {
-    stat(path).map(|found| (kind(&found), numbers(&found)))
 }
 
 pub(crate) fn change_directory(to: BorrowedFd<'_>) -> nix::Result<()> {
@@ -230,21 +236,21 @@ pub(crate) fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<(
 pub(crate) fn adopt(fd: RawFd) -> nix::Result<OwnedFd> {
     use std::os::fd::FromRawFd;
     // SAFETY: only asks whether the number is open.
-    if fd < 0 || unsafe { nix::libc::fcntl(fd, nix::libc::F_GETFD) } < 0 {
+    let flags = unsafe { nix::libc::fcntl(fd, nix::libc::F_GETFD) };
+    // What closes on exec was not inherited: it is one of ours, under a number that was given away before.
+    if fd < 0 || flags < 0 || flags & nix::libc::FD_CLOEXEC != 0 {
         return Err(Errno::EBADF);
     }
+    // SAFETY: sets a flag of a descriptor that is open.
+    unsafe { nix::libc::fcntl(fd, nix::libc::F_SETFD, nix::libc::FD_CLOEXEC) };
     // SAFETY: it is open, and whoever named it has given it away (`Content::Descriptor`).
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 // ---- mounts ----
 
-/// A copy of the mounts at and below a path of the old root, attached nowhere (`open_tree(2)`).
-pub(crate) fn clone_tree(start: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
-    new::open_tree(start, path, CLONE).map_err(errno)
-}
-
-pub(crate) fn clone_opened_tree(source: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+/// A copy of the mounts at and below a place, attached nowhere (`open_tree(2)`).
+pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
     new::open_tree(source, c"", CLONE | new::OpenTreeFlags::AT_EMPTY_PATH).map_err(errno)
 }
 
@@ -308,9 +314,9 @@ pub(crate) fn make_read_only(mount: BorrowedFd<'_>) -> nix::Result<()> {
     }
 }
 
-/// Binds a path of the old root at a name of the working directory.
-pub(crate) fn bind_here(from: &Path, name: &OsStr) -> nix::Result<()> {
-    mount(Some(from), name, NO_PATH, MsFlags::MS_BIND | MsFlags::MS_REC, NO_PATH)
+/// Binds what a descriptor refers to at a name of the working directory.
+pub(crate) fn bind_here(from: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
+    mount(Some(proc_path(from).as_str()), name, NO_PATH, MsFlags::MS_BIND | MsFlags::MS_REC, NO_PATH)
 }
 
 /// Binds by `mount(2)`, for kernels before 5.2.
@@ -380,20 +386,17 @@ fn kernel_errno(error: io::Error) -> Errno {
 }
 
 /// An overlay that is attached nowhere; `None` where the kernel cannot be given layers one by one (before 6.5).
-pub(crate) fn new_overlay(lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> nix::Result<Option<OwnedFd>> {
+pub(crate) fn new_overlay(lowers: &[OwnedFd], upper: Option<(&Path, &Path)>) -> nix::Result<Option<OwnedFd>> {
     let options = match new::fsopen(c"overlay", new::FsOpenFlags::FSOPEN_CLOEXEC) {
         Ok(options) => options,
         Err(e) if lacks(errno(e)) => return Ok(None),
         Err(e) => return Err(errno(e)),
     };
-    let set = |key: &str, path: &Path| {
-        // A text of `fsconfig(2)` has at most 255 bytes; a descriptor's name always fits.
-        let opened = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-        new::fsconfig_set_string(&options, key, proc_path(opened.as_fd())).map_err(errno)
-    };
+    // A text of `fsconfig(2)` has at most 255 bytes; a descriptor's name always fits.
+    let set = |key: &str, path: &Path| new::fsconfig_set_string(&options, key, path).map_err(errno);
     // The highest comes first.
     for (at, lower) in lowers.iter().rev().enumerate() {
-        match set("lowerdir+", lower) {
+        match set("lowerdir+", &place_of(lower.as_fd())) {
             Err(Errno::EINVAL) if at == 0 => return Ok(None),
             result => result?,
         }
@@ -408,11 +411,11 @@ pub(crate) fn new_overlay(lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> 
     new::fsmount(&options, new::FsMountFlags::FSMOUNT_CLOEXEC, attributes).map(Some).map_err(errno)
 }
 
-/// The terminal of standard output.
-pub(crate) fn terminal() -> Option<PathBuf> {
+/// What standard output is, as `proc(5)` names it and by its device and inode, if it is a terminal.
+pub(crate) fn terminal() -> Option<(PathBuf, (u64, u64))> {
     // SAFETY: asks about a descriptor by its number, and takes no pointer.
     let is_terminal = unsafe { nix::libc::isatty(nix::libc::STDOUT_FILENO) } == 1;
-    is_terminal.then(|| path_of(nix::libc::STDOUT_FILENO).ok()).flatten().map(|(path, _)| path)
+    is_terminal.then(|| path_of(nix::libc::STDOUT_FILENO).ok()).flatten()
 }
 
 // ---- processes ----

@@ -111,6 +111,64 @@ fn a_destination_is_found_inside_the_root_whatever_links_lead_out_of_it() {
 }
 
 #[test]
+fn a_source_is_found_in_the_old_root_however_many_dots_lead_there() {
+    everywhere(|place| {
+        place.directory("d");
+        place.file("d/data", "the host's\n");
+        let at = place.dir.path().to_str().unwrap();
+        let dots = "../".repeat(12);
+        symlink(format!("{dots}{at}/d"), place.path("over")).unwrap();
+        let here = format!("{dots}{at}/d/data");
+        for source in ["{}/over/data", &format!("/..{at}/d/data"), &here, "d/data", "d/../over/data"] {
+            // The new root has the same names, with other things under them.
+            let words = ["system", "file", &format!("{at}/d/data"), "the new root's\n", "read-only", source, "/x"];
+            is(place, &words, "cat /x", "the host's\n");
+            is(place, &["system", "overlay", "/o", &source.replace("/data", "")], "cat /o/data", "the host's\n");
+        }
+    });
+}
+
+#[test]
+fn a_descriptor_that_was_given_away_is_no_descriptor() {
+    everywhere(|place| {
+        place.file("data", "data\n");
+        let program = "exec 5<data; exec \"$@\"";
+        let words = ["-c", program, "sh", "./tree", "system", "file-from", "/a", "5", "file-from", "/b", "5", "--", "cat", "/a"];
+        let mut command = Command::new("sh");
+        command.current_dir(place.dir.path()).args(words);
+        if let Some(uid) = place.uid {
+            command.uid(uid).gid(uid);
+        }
+        let out = command.output().unwrap();
+        let err = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(err.contains("file /b (descriptor 5, mode 0600): reading the content: Bad file"), "{} {err}", out.status);
+    });
+}
+
+#[test]
+fn minimal_devices_take_more_and_have_the_terminal() {
+    everywhere(|place| {
+        is(place, &["system", "devices", "/dev", "as-it-is", "/dev/full", "/dev/more"], "test -c /dev/more && echo more", "more\n");
+        if !std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join("script").is_file())) {
+            assert!(std::env::var_os("XENO_REQUIRE_ALL").is_none_or(|v| v != "1"), "skipped: script(1) is not installed");
+            eprintln!("skipped: script(1) is not installed");
+            return;
+        }
+        let tree = place.path("tree").display().to_string();
+        let inside = format!("{tree} as-it-is / / devices /dev -- sh -c 'test -c /dev/console && tty'");
+        for shell in [inside.clone(), format!("{tree} as-it-is / / devices /dev -- {inside}")] {
+            let mut command = Command::new("script");
+            command.args(["-qec", &shell, "/dev/null"]).stdin(std::process::Stdio::null());
+            if let Some(uid) = place.uid {
+                command.uid(uid).gid(uid);
+            }
+            let out = command.output().unwrap();
+            assert!(String::from_utf8_lossy(&out.stdout).contains("/dev/console"), "{shell}: {}", String::from_utf8_lossy(&out.stdout));
+        }
+    });
+}
+
+#[test]
 fn a_link_of_the_root_itself_is_followed() {
     everywhere(|place| {
         place.file("data", "data\n");

@@ -14,19 +14,20 @@ use std::path::{Path, PathBuf};
 impl Tree {
     pub(super) fn bind(&mut self, source: &Source, path: &Path, access: Access) -> Result<(), Fault> {
         match source {
-            Source::Path(from) if from.is_absolute() && self.bind_within_last(from, path, access)? => Ok(()),
-            Source::Path(from) => match self.cloned(from) {
-                Ok(tree) => self.attach(tree, path, access),
-                Err(errno) if sys::lacks(errno) => {
-                    let opened = sys::open_source(self.start.as_fd(), from).map_err(Fault::Source)?;
-                    self.bind_opened(opened.as_fd(), path, access)
+            Source::Path(from) => {
+                if let Some(tree) = self.old_tree.take_if(|_| is_root(from)) {
+                    return self.attach(tree, path, access);
                 }
-                Err(errno) => Err(Fault::Source(errno)),
-            },
+                let opened = self.source(from).map_err(Fault::Source)?;
+                if self.bind_within_last(opened.as_fd(), path, access)? {
+                    return Ok(());
+                }
+                self.bind_opened(opened.as_fd(), path, access)
+            }
             Source::Descriptor(fd) => {
                 // The descriptor itself leads into the mounts of another namespace.
                 let (from, wanted) = sys::path_of(*fd).map_err(Fault::Source)?;
-                let opened = sys::open_source(self.start.as_fd(), &from).map_err(Fault::Source)?;
+                let opened = self.source(&from).map_err(Fault::Source)?;
                 if sys::identity_of(opened.as_fd()).map_err(Fault::Source)? != wanted {
                     return Err(Fault::OtherFile);
                 }
@@ -35,17 +36,10 @@ impl Tree {
         }
     }
 
-    fn cloned(&mut self, from: &Path) -> nix::Result<OwnedFd> {
-        match self.old_tree.take_if(|_| is_root(from)) {
-            Some(tree) => Ok(tree),
-            None => sys::clone_tree(self.start.as_fd(), from),
-        }
-    }
-
     /// Binds at a new name in a directory of our own tmpfs, by names: nobody can put something else under them. It is
     /// two calls instead of five, and clones the mounts once instead of twice. False if it is no such place.
-    fn bind_within_last(&mut self, from: &Path, path: &Path, access: Access) -> Result<bool, Fault> {
-        let Some((parent, name)) = split(path) else { return Ok(false) };
+    fn bind_within_last(&mut self, from: BorrowedFd<'_>, path: &Path, access: Access) -> Result<bool, Fault> {
+        let Some((parent, name)) = split(path).filter(|_| self.named) else { return Ok(false) };
         let known = matches!(&self.last, Some((last, _)) if last == parent);
         if !known {
             // What was opened before may lie under what is bound next, until it is found to be ours again.
@@ -60,7 +54,7 @@ impl Tree {
         }
         let Some((_, holder)) = &self.last else { return Ok(false) };
         let mode = |bits| Mode::from_bits_truncate(bits);
-        let (kind, identity) = sys::source_kind(from).map_err(Fault::Source)?;
+        let (kind, identity) = sys::kind_and_identity(from).map_err(Fault::Source)?;
         if identity == self.old_root {
             return Ok(false);
         }
@@ -82,7 +76,7 @@ impl Tree {
 
     /// Binds what a descriptor refers to, which was opened in this mount namespace.
     pub(super) fn bind_opened(&mut self, source: BorrowedFd<'_>, path: &Path, access: Access) -> Result<(), Fault> {
-        match sys::clone_opened_tree(source) {
+        match sys::clone_tree(source) {
             Ok(tree) => self.attach(tree, path, access),
             Err(errno) if sys::lacks(errno) => self.bind_classic(source, path, access),
             Err(errno) => Err(Fault::Source(errno)),

@@ -34,12 +34,16 @@ pub(crate) struct Tree {
     root: Option<OwnedFd>,
     /// How many mounts of ours lie on the old root: the tmpfs and what covers it.
     covers: usize,
+    /// The old root.
+    old: OwnedFd,
     /// Device and inode of the old root, whose tree the new one is stacked on.
     old_root: (u64, u64),
     /// The mounts of the old root, cloned before there was a new one among them.
     old_tree: Option<OwnedFd>,
     /// The device numbers of the tmpfs that were mounted: in a directory of them nobody else can change anything.
     devices: Vec<u64>,
+    /// Whether descriptors have names (`/proc/self/fd`).
+    named: bool,
     /// The directory of ours in which something was bound last, while nothing can have covered it.
     last: Option<(PathBuf, OwnedFd)>,
 }
@@ -49,13 +53,15 @@ impl Tree {
     /// The ops say what will be bound.
     pub(crate) fn stack(ops: &[Op]) -> nix::Result<Tree> {
         let start = sys::directory(".")?;
-        let old_root = sys::identity(Path::new("/"))?;
+        let old = sys::directory("/")?;
+        let old_root = sys::identity_of(old.as_fd())?;
         let whole = |op: &Op| matches!(op, Op::Bind { source: Source::Path(from), .. } if place::is_root(from));
         // Where that is refused, so will the bind be, and better explained.
-        let old_tree = if ops.iter().any(whole) { sys::clone_tree(start.as_fd(), Path::new("/")).ok() } else { None };
+        let old_tree = if ops.iter().any(whole) { sys::clone_tree(old.as_fd()).ok() } else { None };
         let base = sys::stack_tmpfs()?;
         let (device, _) = sys::identity_of(base.as_fd())?;
-        Ok(Tree { start, base, root: None, covers: 1, old_root, old_tree, devices: vec![device], last: None })
+        let named = sys::exists("/proc/self/fd");
+        Ok(Tree { start, old, named, base, root: None, covers: 1, old_root, old_tree, devices: vec![device], last: None })
     }
 
     /// Makes the tree the root and detaches the old one. The tmpfs is what changes places with the old root, even
@@ -126,6 +132,8 @@ impl Tree {
     /// Mounts a file system at a directory, which is made.
     fn mount(&mut self, path: &Path, mount: impl FnOnce(BorrowedFd<'_>) -> nix::Result<()>) -> Result<(), Fault> {
         let at = self.make_directory(path, PARENT_MODE)?;
+        // The working directory becomes another one.
+        self.last = None;
         mount(at.as_fd()).map_err(Fault::Mount)?;
         // The working directory is there now, not where the last bind was.
         self.last = None;

@@ -6,8 +6,9 @@ use crate::sys::{self, EntryType};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// The most links that are followed on the way to one place (`MAXSYMLINKS` of `<linux/namei.h>`).
@@ -66,6 +67,23 @@ fn walk(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
 }
 
 impl Tree {
+    /// A path of the old root, links followed. `..` of that root would lead to what is mounted on it, which is the new
+    /// one: so the kernel is asked for paths without `..` and links alone, and the others are walked.
+    pub(super) fn source(&self, path: &Path) -> nix::Result<OwnedFd> {
+        let path = self.absolute(path)?;
+        if !path.components().any(|part| part == Component::ParentDir)
+            && let Ok(found) = sys::open_without_links(self.old.as_fd(), &path)
+        {
+            return Ok(found);
+        }
+        walk(self.old.as_fd(), &path)
+    }
+
+    /// A path that means the same wherever the process is.
+    fn absolute<'a>(&self, path: &'a Path) -> nix::Result<Cow<'a, Path>> {
+        if path.is_absolute() { Ok(path.into()) } else { Ok(sys::path_of(self.start.as_raw_fd())?.0.join(path).into()) }
+    }
+
     /// What is there, a link followed.
     pub(super) fn open(&self, path: &Path) -> nix::Result<OwnedFd> {
         open_in_root(self.root(), path, OFlag::O_PATH | OFlag::O_CLOEXEC)

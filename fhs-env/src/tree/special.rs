@@ -7,7 +7,7 @@ use crate::sys;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -61,28 +61,36 @@ impl Tree {
         self.make_directory(&path.join("shm"), PARENT_MODE)?;
         let pts = path.join("pts");
         self.mount(&pts, |at| sys::mount_at(at, "devpts", sys::NOSUID | sys::NOEXEC, "newinstance,ptmxmode=0666,mode=620"))?;
-        if let Some(terminal) = sys::terminal() {
-            self.bind(&Source::Path(terminal), &path.join("console"), Access::Devices)?;
+        // Under its name there may be another terminal here, as there is where the name is one of another `/dev/pts`.
+        if let Some((terminal, identity)) = sys::terminal() {
+            let same = |name: &Path| self.source(name).ok().filter(|found| sys::identity_of(found.as_fd()) == Ok(identity));
+            if let Some(found) = same(&terminal).or_else(|| same(Path::new("/dev/console"))) {
+                self.bind_opened(found.as_fd(), &path.join("console"), Access::Devices)?;
+            }
         }
         Ok(())
     }
 
     pub(super) fn overlay(&mut self, path: &Path, lowers: &[PathBuf], upper: &Upper) -> Result<(), Fault> {
-        let lowers: Vec<PathBuf> = lowers.iter().map(|lower| self.absolute(lower)).collect::<Result<_, _>>()?;
+        self.last = None;
+        let open = |layer: &PathBuf| self.source(layer).map_err(Fault::Source);
+        let lowers: Vec<OwnedFd> = lowers.iter().map(open).collect::<Result<_, _>>()?;
         let place = OsStr::new(TEMPORARY);
         let memory = match upper {
             Upper::Memory => Some(self.memory(place)?),
             _ => None,
         };
-        let directories = match (upper, &memory) {
-            (Upper::Directories { upper, work }, _) => Some((self.absolute(upper)?, self.absolute(work)?)),
-            (_, Some(memory)) => {
-                let holder = Path::new("/proc/self/fd").join(memory.as_raw_fd().to_string());
-                Some((holder.join("upper"), holder.join("work")))
-            }
+        let below = |holder: &OwnedFd| ["upper", "work"].map(|name| sys::place_of(holder.as_fd()).join(name));
+        let opened = match upper {
+            Upper::Directories { upper, work } => Some([open(upper)?, open(work)?]),
             _ => None,
         };
-        let upper = directories.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
+        let directories = match (&opened, &memory) {
+            (Some(opened), _) => Some(opened.each_ref().map(|layer| sys::place_of(layer.as_fd()))),
+            (_, Some(memory)) => Some(below(memory)),
+            _ => None,
+        };
+        let upper = directories.as_ref().map(|[upper, work]| (upper.as_path(), work.as_path()));
         let result = self.mount_overlay(path, &lowers, upper);
         if memory.is_some() {
             // The overlay keeps its own hold of the directories.
@@ -92,7 +100,7 @@ impl Tree {
         result
     }
 
-    fn mount_overlay(&mut self, path: &Path, lowers: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<(), Fault> {
+    fn mount_overlay(&mut self, path: &Path, lowers: &[OwnedFd], upper: Option<(&Path, &Path)>) -> Result<(), Fault> {
         match sys::new_overlay(lowers, upper).map_err(Fault::Mount)? {
             Some(tree) => {
                 let at = self.make_directory(path, PARENT_MODE)?;
@@ -100,15 +108,11 @@ impl Tree {
                 self.covered(path)
             }
             None => {
-                let options = classic_options(lowers, upper);
+                let lowers: Vec<PathBuf> = lowers.iter().map(|layer| sys::place_of(layer.as_fd())).collect();
+                let options = classic_options(&lowers, upper);
                 self.mount(path, |at| sys::mount_at(at, "overlay", sys::NOTHING, OsStr::from_bytes(&options)))
             }
         }
-    }
-
-    /// A path that means the same wherever the process is.
-    fn absolute(&self, path: &Path) -> Result<PathBuf, Fault> {
-        if path.is_absolute() { Ok(path.to_owned()) } else { Ok(sys::path_of(self.start.as_raw_fd())?.0.join(path)) }
     }
 
     /// A tmpfs for the changes to an overlay, which is seen nowhere else; its directories are `upper` and `work`.
