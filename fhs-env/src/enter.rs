@@ -116,7 +116,7 @@ impl Plan {
 
     fn explain(&self, failed: Failed, state: State) -> StepError {
         let op = self.ops.get(failed.index);
-        let refusal = failed.fault.errno().zip(op).and_then(|(errno, op)| judge(&Facts::gather(), op, errno));
+        let refusal = failed.fault.refused().zip(op).and_then(|(errno, op)| judge(&Facts::gather(), op, errno));
         let cause = failed.fault.to_string();
         let step = op.map_or_else(String::new, Op::to_string);
         StepError { step, cause, state, refusal }

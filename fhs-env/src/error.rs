@@ -45,6 +45,16 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// The kernel's answer where it may be the system's refusal of namespaces and mounts, and not that of a path.
+    pub(crate) fn refused(&self) -> Option<Errno> {
+        match self {
+            Fault::Mount(e) | Fault::Restrict(e) | Fault::Step(e) => Some(*e),
+            _ => None,
+        }
+    }
+}
+
 impl From<Errno> for Fault {
     fn from(errno: Errno) -> Fault {
         Fault::Step(errno)

@@ -75,7 +75,7 @@ impl StartError {
             Failed::Plan | Failed::Monitor => None,
         };
         let errno = match &why {
-            Why::Fault(fault) => fault.errno(),
+            Why::Fault(fault) => fault.refused(),
             Why::Text(_) => None,
         };
         let refusal = op.zip(errno).and_then(|(op, errno)| judge(&Facts::gather(), &op, errno));

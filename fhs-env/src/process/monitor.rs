@@ -111,16 +111,18 @@ impl<'a> Monitor<'a> {
                 Received::Message(message, sender) => (message, sender),
             };
             match message {
-                Message::Here => self.before.push(std::mem::replace(&mut self.main, sender)),
-                Message::Made => self.tell()?,
+                // A program says nothing anything but that it could not be started: it may have got at the line of its init.
+                _ if self.program == Some(sender) && !matches!(message, Message::Failed(_)) => {}
+                Message::Here if self.program.is_none() => self.before.push(std::mem::replace(&mut self.main, sender)),
+                Message::Made if self.program.is_none() => self.tell()?,
                 Message::Program if self.program.is_none() => self.program = Some(sender),
-                Message::Failed(failure) if self.error.is_none() => {
+                Message::Failed(failure) if self.error.is_none() && self.exit.is_none() => {
                     self.error = Some(StartError::of(self.plan, failure));
                     self.end_everything();
                 }
                 Message::Ended(exit) if self.exit.is_none() => self.exit = Some(exit),
                 Message::Stopped => self.stop_along(),
-                Message::Program | Message::Failed(_) | Message::Ended(_) => {}
+                Message::Here | Message::Made | Message::Program | Message::Failed(_) | Message::Ended(_) => {}
             }
         }
         Ok(())

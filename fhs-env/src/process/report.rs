@@ -86,7 +86,7 @@ impl Message {
             b'P' => return Some(Message::Program),
             b'S' => return Some(Message::Stopped),
             b'C' => return Some(Message::Ended(Exit::Code(a))),
-            b'K' => return Some(Message::Ended(Exit::Signal(number))),
+            b'K' if (1..=64).contains(&number) => return Some(Message::Ended(Exit::Signal(number))),
             b'e' => Why::Fault(Fault::Step(Errno::from_raw(number))),
             b's' => Why::Fault(Fault::Source(Errno::from_raw(number))),
             b'p' => Why::Fault(Fault::Parents(Errno::from_raw(number))),

@@ -103,6 +103,9 @@ impl Tree {
 
     /// The place for a file that will be bound, made empty if there is nothing.
     pub(super) fn make_place(&self, path: &Path) -> Result<OwnedFd, Fault> {
+        if is_root(path) {
+            return Err(Fault::Place(Errno::EISDIR));
+        }
         self.make(path, LINKS_MAX, EntryType::Other, &|parent, name| {
             sys::create_at(parent.as_fd(), name, Mode::from_bits_truncate(PLACE_MODE)).map(drop)
         })
