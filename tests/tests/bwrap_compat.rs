@@ -400,7 +400,7 @@ fn descriptors_are_used_alike() {
             ("pidns of nothing", "$B --ro-bind / / --pidns 3 true 3</dev/null 2>&1 | head -n 1"),
             (
                 "ids from outside",
-                "mkfifo p; exec 4<>p; $B --ro-bind / / --unshare-user --info-fd 3 --userns-block-fd 4 sh -c 'id -u; id -g; cat /proc/self/uid_map' 3>i & while [ -z \"$c\" ]; do c=$(sed -n 's/.*child-pid\": \\([0-9]*\\).*/\\1/p' i 2>&1); done; echo 7 $(id -u) 1 >/proc/$c/uid_map; echo deny >/proc/$c/setgroups; echo 8 $(id -g) 1 >/proc/$c/gid_map; echo >&4; wait; rm i p",
+                "mkfifo p; : >i; exec 4<>p; $B --ro-bind / / --unshare-user --info-fd 3 --userns-block-fd 4 sh -c 'id -u; id -g; cat /proc/self/uid_map' 3>i & while [ -z \"$c\" ]; do c=$(sed -n 's/.*child-pid\": \\([0-9]*\\).*/\\1/p' i); done; echo 7 $(id -u) 1 >/proc/$c/uid_map; echo deny >/proc/$c/setgroups; echo 8 $(id -g) 1 >/proc/$c/gid_map; echo >&4; wait; rm i p",
             ),
             (
                 "join a user namespace",
