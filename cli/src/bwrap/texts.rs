@@ -17,7 +17,7 @@ pub(super) fn usage(own_name: &[u8]) -> Vec<u8> {
             line.push(' ');
             line.push_str(value);
         }
-        if line.len() >= COLUMN {
+        if line.len() + 2 > COLUMN {
             line.push('\n');
             line.push_str(&" ".repeat(COLUMN));
         }
