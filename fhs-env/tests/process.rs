@@ -402,6 +402,13 @@ fn the_working_directory_is_kept_or_its_loss_is_an_error() {
             said(scene.start(&["--pwd"], &["/usr/bin/printenv", "PWD"]).current_dir(scene.path("link")).env("PWD", scene.path("link")));
         assert_eq!(linked, format!("{here}/link\n"), "{}", scene.who);
 
+        // Another directory of that name is none.
+        for options in [&["--tmpfs", here.as_str()][..], &["--pid", "--tmpfs", &here]] {
+            let done = scene.start(&[&["--bind", "/", "/"], options].concat(), &pwd).output().unwrap();
+            let expected = format!("change directory to {here}: the path leads to another directory there");
+            assert!(done.stdout.is_empty() && text(&done.stderr).contains(&expected), "{}: {}", scene.who, text(&done.stderr));
+        }
+
         let without_tmp = &SMALL[..15];
         let done = scene.start(&[without_tmp, &["--pid"]].concat(), &pwd).output().unwrap();
         let expected = format!(

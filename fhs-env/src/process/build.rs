@@ -13,6 +13,7 @@ use super::step::{Kinds, Step};
 use super::{made, sys};
 use crate::apply;
 use crate::enter::State;
+use crate::error::Fault;
 use crate::sandbox::{Hooks, Made, Program, Sandbox};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
@@ -127,7 +128,7 @@ impl Builder<'_> {
             Step::Lock(path) => self.lock(path)?,
             Step::Init => self.stay_as_init()?,
             Step::Hook => self.hooks.before_exec().map_err(|error| told(&error))?,
-            Step::WorkingDirectory { paths, or_root } => self.working_directory(paths, *or_root)?,
+            Step::WorkingDirectory { paths, or_root, identity } => self.working_directory(paths, *or_root, *identity)?,
             Step::ExecLabel(label) => self.put("thread-self/attr/exec", label.as_bytes())?,
             Step::Descriptors { only, kept, closed } => descriptors(*only, kept, closed)?,
             Step::Ready => self.ready()?,
@@ -227,11 +228,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn working_directory(&mut self, paths: &[PathBuf], or_root: bool) -> nix::Result<()> {
+    fn working_directory(&mut self, paths: &[PathBuf], or_root: bool, identity: Option<(u64, u64)>) -> Result<(), Why> {
         let mut result = Err(Errno::ENOENT);
         for path in paths.iter().map(PathBuf::as_path).chain(or_root.then_some(Path::new("/"))) {
             let there = chdir(path);
             if there.is_ok() {
+                if identity.is_some_and(|wanted| crate::sys::identity(Path::new(".")) != Ok(wanted)) {
+                    return Err(Why::Fault(Fault::OtherDirectory));
+                }
                 if self.sandbox.sets_pwd {
                     set_variable(&mut self.program.environment, "PWD", path.as_os_str());
                 }
@@ -240,7 +244,7 @@ impl Builder<'_> {
             // The path that is preferred says why.
             result = result.or_else(|first| if first == Errno::ENOENT { there } else { Err(first) });
         }
-        result
+        Ok(result?)
     }
 
     /// The last that is done without filters: signals as the caller had them, words of the exec, and the monitor

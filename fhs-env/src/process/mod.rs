@@ -56,6 +56,7 @@ impl Situation {
             user_namespaces: try_user && user_namespaces(),
             cgroup_namespaces: try_cgroup && crate::sys::exists("/proc/self/ns/cgroup"),
             working_directory: if stays { working_directory() } else { Vec::new() },
+            directory: if stays { directory() } else { None },
             threads: threads(),
         }
     }
@@ -78,6 +79,11 @@ fn working_directory() -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = shells.into_iter().chain(kernels).collect();
     paths.dedup();
     paths
+}
+
+fn directory() -> Option<(u64, u64)> {
+    let here = crate::sys::identity(Path::new(".")).ok()?;
+    (crate::sys::identity(Path::new("/")) != Ok(here)).then_some(here)
 }
 
 /// How many threads this process has: each is a link of the directory, which has two of its own.

@@ -34,6 +34,8 @@ pub(crate) struct Situation {
     /// Paths that lead to the working directory; the one that is preferred comes first. Only asked for where the
     /// program starts there.
     pub(crate) working_directory: Vec<PathBuf>,
+    /// Its device and inode; `None` for `/`, which is another directory in every root.
+    pub(crate) directory: Option<(u64, u64)>,
     /// Threads of the caller; 1 where that is unknown.
     pub(crate) threads: u64,
 }
@@ -265,13 +267,13 @@ fn bit(number: u8) -> u64 {
 
 fn working_directory(sandbox: &Sandbox, program: &Program, here: &Situation) -> Step {
     match &sandbox.working_in {
-        WorkingIn::Callers => Step::WorkingDirectory { paths: here.working_directory.clone(), or_root: false },
+        WorkingIn::Callers => Step::WorkingDirectory { paths: here.working_directory.clone(), or_root: false, identity: here.directory },
         WorkingIn::CallersOrHome => {
             let home = program.environment.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"HOME="));
             let home = home.filter(|home| !home.is_empty()).map(|home| PathBuf::from(OsStr::from_bytes(home)));
-            Step::WorkingDirectory { paths: here.working_directory.iter().cloned().chain(home).collect(), or_root: true }
+            Step::WorkingDirectory { paths: here.working_directory.iter().cloned().chain(home).collect(), or_root: true, identity: None }
         }
-        WorkingIn::Path(path) => Step::WorkingDirectory { paths: vec![path.clone()], or_root: false },
+        WorkingIn::Path(path) => Step::WorkingDirectory { paths: vec![path.clone()], or_root: false, identity: None },
     }
 }
 

@@ -100,6 +100,8 @@ pub enum Step {
         paths: Vec<PathBuf>,
         /// `/` and no error if none is there.
         or_root: bool,
+        /// Device and inode it must have; `None` if any will do.
+        identity: Option<(u64, u64)>,
     },
     /// The label of the program.
     ExecLabel(OsString),
@@ -204,7 +206,7 @@ impl fmt::Display for Step {
             Step::Lock(path) => write!(f, "lock {}", shown(path)),
             Step::Init => f.write_str("stay as init, go on in a child"),
             Step::Hook => f.write_str("run the hooks"),
-            Step::WorkingDirectory { paths, or_root } => {
+            Step::WorkingDirectory { paths, or_root, .. } => {
                 f.write_str("change directory to ")?;
                 for (at, path) in paths.iter().enumerate() {
                     write!(f, "{}{}", if at == 0 { "" } else { " or " }, shown(path))?;
