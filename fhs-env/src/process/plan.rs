@@ -1,5 +1,6 @@
 //! Works out, from a sandbox and a few facts of the caller, which process does what in which order. Pure data in,
-//! pure data out; what does not go together is refused here, before anything has happened.
+//! pure data out, but that it waits for threads that are ending; what does not go together is refused here, before
+//! anything has happened.
 
 use super::error::StartError;
 use super::step::{Kept, Kinds, Step};
@@ -9,7 +10,11 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
 
+/// How often, a millisecond apart, it is looked whether the caller's other threads are gone.
+const LOOKS_MAX: usize = 100;
 /// `__NEW_UTS_LEN` of `<linux/utsname.h>`.
 const HOST_NAME_MAX: usize = 64;
 /// `BPF_MAXINSNS` of `<linux/bpf_common.h>`, of `sizeof(struct sock_filter)` bytes each.
@@ -102,6 +107,10 @@ struct Ids {
 pub(crate) fn plan(sandbox: &Sandbox, program: &Program, hooks: &dyn Hooks, here: &Situation) -> Result<StartPlan, StartError> {
     let kinds = kinds(sandbox, here);
     check(sandbox, program, &kinds, here)?;
+    // A thread that was joined is in /proc for a moment longer (do_exit clears its tid before release_task).
+    if here.threads > 1 && !alone_within(LOOKS_MAX, super::threads) {
+        return Err(StartError::threads(here.threads));
+    }
     let has_init = has_init(sandbox);
     let supervised = sandbox.supervised || has_init || kinds.pid || sandbox.join.pid.is_some() || hooks.wanted().exited;
 
@@ -161,7 +170,7 @@ pub(crate) fn plan(sandbox: &Sandbox, program: &Program, hooks: &dyn Hooks, here
     let filters = sandbox.filters.iter().enumerate();
     after.extend(filters.map(|(index, filter)| Step::Filter { index, instructions: filter.len() / INSTRUCTION }));
     after.push(Step::Exec(program.file.clone()));
-    Ok(StartPlan { birth, before, tree: Plan { ops: tree(&sandbox.ops) }, after, threads: here.threads })
+    Ok(StartPlan { birth, before, tree: Plan { ops: tree(&sandbox.ops) }, after, threads: 1 })
 }
 
 /// What is made: what is asked for, what this system has of what is to be tried, and what mounting needs.
@@ -296,14 +305,21 @@ fn descriptors(sandbox: &Sandbox, hooks: &dyn Hooks, has_init: bool) -> Option<S
     }
 }
 
+/// Whether one thread is left within so many looks.
+fn alone_within(looks: usize, count: impl Fn() -> u64) -> bool {
+    (0..looks).any(|look| {
+        if look > 0 {
+            sleep(Duration::from_millis(1));
+        }
+        count() <= 1
+    })
+}
+
 fn check(sandbox: &Sandbox, program: &Program, kinds: &Kinds, here: &Situation) -> Result<(), StartError> {
     let no = |text: &str| Err(StartError::plan(text));
     let (uid, gid) = (sandbox.uid.unwrap_or(here.uid), sandbox.gid.unwrap_or(here.gid));
     let joined = sandbox.join.user.is_some();
     let nul = |words: &[&OsStr]| words.iter().any(|word| word.as_bytes().contains(&0));
-    if here.threads > 1 {
-        return Err(StartError::threads(here.threads));
-    }
     if joined && sandbox.namespaces.user != Want::No {
         return no("a user namespace cannot be both joined and made; ask for one of them");
     }
@@ -533,8 +549,21 @@ mod tests {
 
     #[test]
     fn more_than_one_thread_is_refused_with_its_remedy() {
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || held.recv());
         let refused = plan(&Sandbox::default(), &program(), &(), &Situation { threads: 3, ..user() }).unwrap_err();
+        drop(hold);
+        other.join().unwrap().unwrap_err();
         assert_eq!(refused.to_string(), "starting the sandbox: the calling process has 3 threads; enter before starting threads");
+    }
+
+    #[test]
+    fn a_thread_that_is_ending_is_waited_for_and_one_that_stays_is_not() {
+        let left = std::cell::Cell::new(3);
+        let fewer = || left.replace(left.get() - 1);
+        assert!(alone_within(3, fewer));
+        assert_eq!(left.get(), 0);
+        assert!(!alone_within(3, || 2));
     }
 
     #[test]

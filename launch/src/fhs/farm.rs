@@ -104,7 +104,7 @@ pub(super) fn make(spec: &FhsSpec, inputs: &[Input], store: &StoreRoot) -> Resul
         add_links(&mut layout, &counted);
         write(tree, &layout)?;
         let room = Inside { tree: tree.path(), store: store.path(), inputs };
-        notes.extend(indexes::make(&layout, &room));
+        notes.extend(indexes::make(&layout, &room)?);
         // A script may bring libraries of its own, or take some away.
         if let Some(script) = &spec.build_hook {
             inside::run_hook(&room, script)?;

@@ -1,9 +1,11 @@
 //! Indexes that programs read instead of many files, made by the packages' own tools inside the environment, as their
-//! scripts would have done. Where a tool is missing or fails, that is told and the packages' files stay as they are.
+//! scripts would have done. Where a tool is missing or fails, that is told and the packages' files stay as they are; where
+//! none could be started at all, nothing is kept that would lack its index for ever.
 
 use super::inside::Inside;
 use super::layout::Layout;
-use fhs_env::Exit;
+use crate::error::{Error, Kind};
+use fhs_env::{Exit, Failed, Step};
 
 /// One index.
 struct Index {
@@ -57,7 +59,10 @@ fn places(layout: &Layout, path: &str) -> Vec<String> {
 }
 
 /// Makes every index that the environment has files for; what is worth telling.
-pub(super) fn make(layout: &Layout, inside: &Inside<'_>) -> Vec<String> {
+///
+/// # Errors
+/// The environment cannot be entered, which says nothing about its packages.
+pub(super) fn make(layout: &Layout, inside: &Inside<'_>) -> Result<Vec<String>, Error> {
     let mut notes = Vec::new();
     for index in INDEXES {
         let Some(directory) = places(layout, index.of)
@@ -79,8 +84,11 @@ pub(super) fn make(layout: &Layout, inside: &Inside<'_>) -> Vec<String> {
         match inside.run(&words) {
             Ok(Exit::Code(0)) => {}
             Ok(exit) => notes.push(format!("/{directory} has no index: {program} ended with status {}", exit.status())),
-            Err(error) => notes.push(format!("/{directory} has no index: {error}")),
+            Err(error) if matches!(error.failed(), Failed::Step(Step::Exec(_))) => {
+                notes.push(format!("/{directory} has no index: {error}"));
+            }
+            Err(error) => return Err(Error::new(Kind::CannotStart, "run", &program, error.to_string(), "")),
         }
     }
-    notes
+    Ok(notes)
 }

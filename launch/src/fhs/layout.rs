@@ -235,7 +235,7 @@ impl Layout {
         let next = AtomicUsize::new(0);
         let workers = thread::available_parallelism().map_or(1, usize::from).min(inputs.len()).min(8);
         thread::scope(|scope| {
-            for _ in 0..workers {
+            let worker = |_| {
                 scope.spawn(|| {
                     while let Some((input, slot)) = {
                         let at = next.fetch_add(1, Ordering::Relaxed);
@@ -243,8 +243,11 @@ impl Layout {
                     } {
                         *slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(at_home(input));
                     }
-                });
-            }
+                })
+            };
+            let started: Vec<_> = (0..workers).map(worker).collect();
+            // The scope waits for what they do, not for the threads themselves, and no sandbox is entered beside one.
+            started.into_iter().for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         });
         for (owner, slot) in slots.into_iter().enumerate() {
             let listed = slot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).unwrap_or(Ok(Vec::new()))?;
