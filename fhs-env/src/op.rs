@@ -125,7 +125,8 @@ pub enum Op {
         /// Mode bits.
         mode: u32,
     },
-    /// A file, which must not exist yet or is replaced where it is a regular file of the new root.
+    /// A file, which must not exist yet, or is emptied and written. With [`Content::Bytes`] that is done to files on the
+    /// new root's own tmpfs alone: one that was bound there, or lies below what was, is never touched.
     MakeFile {
         /// Where.
         path: PathBuf,

@@ -282,10 +282,10 @@ fn files_links_and_modes_are_made_as_asked() {
             "{}/d",
             "/d",
             "file",
-            "/d/old",
+            "/f/g",
             "new\n",
         ];
-        is(place, &ops, "cat /l /d/old; stat -c %a /f /f/g /dir /d/old", &format!("text\nnew\n500\n640\n700\n{:o}\n", 0o644));
+        is(place, &ops, "cat /l /d/old; stat -c %a /f /f/g /dir /d/old", &format!("new\na longer text\n500\n640\n700\n{:o}\n", 0o644));
         is(place, &["system", "link", "/l", "/a", "link", "/l", "/a"], "readlink /l", "/a\n");
         let clash = place.tree(&["system", "link", "/l", "/a", "link", "/l", "/b"], "true");
         assert!(clash.contains("link /l -> /b: there is a link to /a already"), "{clash}");
@@ -301,6 +301,20 @@ fn files_links_and_modes_are_made_as_asked() {
         }
         let taken = place.tree(&["system", "directory", "/l", "link", "/l", "/b"], "true");
         assert!(taken.contains("link /l -> /b: the place itself: File exists"), "{taken}");
+    });
+}
+
+#[test]
+fn a_file_of_the_hosts_is_not_emptied_by_a_step_that_makes_one() {
+    everywhere(|place| {
+        place.directory("d");
+        place.file("d/old", "the host's\n");
+        symlink("/d/old", place.path("d/link")).unwrap();
+        for name in ["/d/old", "/d/link", "/l"] {
+            let found = place.tree(&["system", "read-write", "{}/d", "/d", "link", "/l", "d/old", "file", name, "mine\n"], "true");
+            assert!(found.contains(&format!("file {name} (5 bytes, mode 0640): the place itself: File exists")), "{found}");
+            assert_eq!(fs::read_to_string(place.path("d/old")).unwrap(), "the host's\n");
+        }
     });
 }
 

@@ -152,9 +152,11 @@ impl Tree {
     /// As `creat(2)`: what is there keeps its inode and mode.
     fn make_file(&mut self, path: &Path, content: &Content, mode: u32) -> Result<(), Fault> {
         let (parent, name) = self.parent_of(path)?;
-        let file = match sys::create_at(parent.as_fd(), &name, Mode::from_bits_truncate(mode)) {
-            Err(Errno::EEXIST) => self.open_to_replace(path),
-            result => result,
+        let file = match (sys::create_at(parent.as_fd(), &name, Mode::from_bits_truncate(mode)), content) {
+            // Whoever passes a descriptor means the very file that is there, be it the host's.
+            (Err(Errno::EEXIST), Content::Descriptor(_)) => self.open_to_replace(path),
+            (Err(Errno::EEXIST), Content::Bytes(_)) => self.open_own_to_replace(path),
+            (result, _) => result,
         };
         fill(file.map_err(Fault::Place)?.as_fd(), content)
     }

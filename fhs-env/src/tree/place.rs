@@ -94,6 +94,16 @@ impl Tree {
         open_in_root(self.root(), path, OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
     }
 
+    /// The same, of a file on a tmpfs of ours; EEXIST for every other, which somebody else may miss.
+    pub(super) fn open_own_to_replace(&self, path: &Path) -> nix::Result<OwnedFd> {
+        let place = self.open(path)?;
+        let (device, _) = sys::identity_of(place.as_fd())?;
+        if !self.devices.contains(&device) {
+            return Err(Errno::EEXIST);
+        }
+        sys::reopen(place.as_fd(), OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+    }
+
     /// The directory, made with its parents if it is not there. One that is there keeps its mode.
     pub(super) fn make_directory(&self, path: &Path, mode: u32) -> Result<OwnedFd, Fault> {
         self.make(path, LINKS_MAX, EntryType::Directory, &|parent, name| {
