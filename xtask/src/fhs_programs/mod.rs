@@ -140,9 +140,8 @@ fn browser(place: &Place) -> Result<String> {
 
 fn podman(place: &Place) -> Result<String> {
     process::need(&[("podman", "podman"), ("runc", "runc")])?;
-    let specification = place.home().join("classes.toml");
-    place.file("classes.toml", CLASSES)?;
-    place.here(&["env", "build", &specification.display().to_string(), "--name", "classes"], &Given::default())?.said()?;
+    let specification = place.file("classes.toml", CLASSES)?;
+    place.here(&["env", "build", &specification, "--name", "classes"], &Given::default())?.said()?;
     let image = place.home().join("image");
     if image.exists() {
         fs::remove_dir_all(&image).context("remove the last image")?;

@@ -1,5 +1,5 @@
 //! Where the rows run: a machine without libraries (the corpus's bare root) or this machine, an ordinary user, a home
-//! with a store that is kept from call to call. Starts programs and says how they ended; judges nothing.
+//! with a store that is kept from call to call and has one path on both. Starts programs and says how they ended; judges nothing.
 
 use crate::corpus::bare::{self, Bare};
 use crate::process::{self, Ended};
@@ -18,8 +18,7 @@ use std::time::Duration;
 /// No step may take longer, downloads included.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// Where the machine without libraries has what the host lends it.
-const HOME: &str = "/home/user";
+/// Where the machine without libraries has xeno.
 const XENO: &str = "/opt/xeno/xeno";
 
 pub(super) struct Place {
@@ -65,16 +64,25 @@ impl Place {
         self.cache.join(name)
     }
 
-    /// Writes a file into the user's home; returns its path in the root without libraries.
+    /// Writes a file into the user's home; returns its path.
     pub(super) fn file(&self, name: &str, text: &str) -> Result<String> {
-        fs::write(self.home.join(name), text).with_context(|| format!("write {name}"))?;
-        Ok(format!("{HOME}/{name}"))
+        let path = self.home.join(name);
+        fs::write(&path, text).with_context(|| format!("write {name}"))?;
+        Ok(path.display().to_string())
     }
 
-    fn variables(&self, home: &str, given: &Given) -> BTreeMap<String, String> {
+    fn variables(&self, given: &Given) -> BTreeMap<String, String> {
         let mut environment = bare::mirrors();
         let path = "/usr/local/bin:/usr/bin:/bin:/usr/games";
-        let set = [("HOME", home), ("USER", "user"), ("PATH", path), ("LANG", "C.UTF-8"), ("SDL_AUDIODRIVER", "dummy"), ("TERM", "dumb")];
+        let home = self.home.display().to_string();
+        let set = [
+            ("HOME", home.as_str()),
+            ("USER", "user"),
+            ("PATH", path),
+            ("LANG", "C.UTF-8"),
+            ("SDL_AUDIODRIVER", "dummy"),
+            ("TERM", "dumb"),
+        ];
         environment.extend(set.map(|(name, value)| (name.to_owned(), value.to_owned())));
         environment.extend(given.variables.iter().cloned());
         environment
@@ -85,12 +93,12 @@ impl Place {
         let work = tempfile::Builder::new().prefix("xeno-fhs-").tempdir().context("make a directory for a root")?;
         let root = work.path().join("root");
         fs::create_dir(&root).context("make the root's directory")?;
-        let mut binds = vec![(self.home.clone(), HOME.into()), (self.dist.clone(), "/opt/xeno".into())];
+        let mut binds = vec![(self.home.clone(), self.home.clone()), (self.dist.clone(), "/opt/xeno".into())];
         binds.extend(given.binds.iter().cloned());
         let arguments = std::iter::once(XENO).chain(words.iter().copied()).map(str::to_owned).collect();
         let (uid, gid) = bare::user();
         let (busybox, applets) = (self.busybox.clone(), self.applets.clone());
-        let spec = Bare { root, busybox, applets, binds, uid, gid, arguments, environment: self.variables(HOME, given) };
+        let spec = Bare { root, busybox, applets, binds, uid, gid, arguments, environment: self.variables(given) };
         let mut command = Command::new(std::env::current_exe().context("find xtask")?);
         command.args(["enter-bare-root", &serde_json::to_string(&spec).context("describe the root")?]);
         Ok(Start { command, _work: Some(work) })
@@ -100,7 +108,7 @@ impl Place {
     pub(super) fn here(&self, words: &[&str], given: &Given) -> Result<Start> {
         let (uid, gid) = bare::user();
         let mut command = Command::new(self.dist.join("xeno"));
-        command.args(words).current_dir("/").env_clear().envs(self.variables(&self.home.display().to_string(), given));
+        command.args(words).current_dir("/").env_clear().envs(self.variables(given));
         if nix::unistd::geteuid().is_root() {
             command.uid(uid).gid(gid);
         }

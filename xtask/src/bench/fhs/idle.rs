@@ -1,5 +1,6 @@
-//! What a process and all below it keep in memory while nothing happens: the sum of their proportional shares
-//! (`Pss` of `/proc/PID/smaps_rollup`, proc_pid_smaps_rollup(5)).
+//! What stays in memory beside a program that sleeps: the proportional shares (`Pss` of `/proc/PID/smaps_rollup`,
+//! proc_pid_smaps(5)) of the processes above it. The program's own is not counted: its libraries are shared with the
+//! host's programs in one root and with nobody in another, which is no cost of either.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -7,16 +8,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Processes and KiB.
+/// Supervisors, and their KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Idle {
     pub(super) kib: u64,
+    /// Of these, what is no page of a file and cannot be dropped.
+    pub(super) anonymous: u64,
     pub(super) processes: usize,
 }
 
 impl Idle {
     /// More than there can be.
-    pub(super) const MOST: Idle = Idle { kib: u64::MAX, processes: usize::MAX };
+    pub(super) const MOST: Idle = Idle { kib: u64::MAX, anonymous: u64::MAX, processes: usize::MAX };
 }
 
 /// Starts a command whose last process is `sleep`, waits until that is there and asleep, and adds up. Ends all of them.
@@ -53,17 +56,20 @@ fn settled(root: u32) -> Result<Idle> {
 }
 
 fn sum(tree: &[u32]) -> Result<Idle> {
-    let mut kib = 0;
-    for pid in tree {
+    let supervisors = tree.split_last().map_or(tree, |(_, supervisors)| supervisors);
+    let mut sum = Idle { kib: 0, anonymous: 0, processes: supervisors.len() };
+    for pid in supervisors {
         let path = format!("/proc/{pid}/smaps_rollup");
         let text = fs::read_to_string(&path).with_context(|| format!("read {path} (root may)"))?;
-        kib += share(&text).with_context(|| format!("{path} has no Pss"))?;
+        let field = |name: &str| field(&text, name).with_context(|| format!("{path} has no {name}"));
+        sum.kib += field("Pss:")?;
+        sum.anonymous += field("Pss_Anon:")?;
     }
-    Ok(Idle { kib, processes: tree.len() })
+    Ok(sum)
 }
 
-fn share(rollup: &str) -> Option<u64> {
-    rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?.split_whitespace().next()?.parse().ok()
+fn field(rollup: &str, name: &str) -> Option<u64> {
+    rollup.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
 /// A process and its descendants, parents first.
@@ -97,13 +103,15 @@ mod tests {
     #[test]
     fn a_process_may_be_called_anything() {
         assert_eq!(parent("41 (a) S 7 (b) R 12 41 0"), Some(12));
-        assert_eq!(share("00400000-7fff rollup\nRss:   12 kB\nPss:    9 kB\nPss_Dirty: 3 kB\n"), Some(9));
+        let rollup = "00400000-7fff rollup\nRss:   12 kB\nPss:    9 kB\nPss_Dirty: 3 kB\nPss_Anon: 2 kB\n";
+        assert_eq!((field(rollup, "Pss:"), field(rollup, "Pss_Anon:"), field(rollup, "Swap:")), (Some(9), Some(2), None));
     }
 
     #[test]
-    fn a_shell_and_its_child_are_counted() {
+    fn what_waits_for_a_program_is_counted_and_the_program_is_not() {
         let found = idle(Command::new("sh").args(["-c", "sleep 60; :"])).unwrap();
-        assert_eq!(found.processes, 2);
-        assert!(found.kib > 0);
+        assert_eq!(found.processes, 1);
+        assert!(found.kib >= found.anonymous && found.anonymous > 0, "{found:?}");
+        assert_eq!(idle(Command::new("sleep").arg("60")).unwrap(), Idle { kib: 0, anonymous: 0, processes: 0 });
     }
 }

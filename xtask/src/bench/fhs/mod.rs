@@ -206,7 +206,7 @@ impl Fhs<'_> {
 
     /// What stays while a program sleeps.
     fn memory(&self) -> Result<Vec<Target>> {
-        println!("### memory while a program sleeps\n\n| case | processes | PSS KiB |\n|---|---|---|");
+        println!("### memory beside a program that sleeps\n\n| case | processes | PSS KiB | anonymous KiB |\n|---|---|---|---|");
         let mounts = [vec!["--unshare-pid".to_owned()], bubblewrap(&usual(&[]))].concat();
         let sleep = ["/usr/bin/sleep".to_owned(), "1000".to_owned()].to_vec();
         let measured = |name: &str, words: Vec<String>| -> Result<f64> {
@@ -216,7 +216,7 @@ impl Fhs<'_> {
                 let found = idle::idle(user::by(&mut self.command(&words)?))?;
                 least = found.min(least);
             }
-            println!("| {name} | {} | {} |", least.processes, least.kib);
+            println!("| {name} | {} | {} | {} |", least.processes, least.kib, least.anonymous);
             Ok(least.kib as f64)
         };
         let peer = measured("bubblewrap", [vec!["/usr/bin/bwrap".to_owned()], mounts.clone(), sleep.clone()].concat())?;
