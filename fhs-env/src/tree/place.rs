@@ -50,7 +50,13 @@ fn walk(root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
         match name.as_encoded_bytes() {
             b"/" => way.truncate(1),
             b"." => {}
-            b".." => way.truncate(way.len().saturating_sub(1).max(1)),
+            b".." => {
+                let here = way.last().ok_or(Errno::ENOENT)?;
+                if sys::kind_of(here.as_fd())? != EntryType::Directory {
+                    return Err(Errno::ENOTDIR);
+                }
+                way.truncate(way.len().saturating_sub(1).max(1));
+            }
             _ => {
                 let here = way.last().ok_or(Errno::ENOENT)?.as_fd();
                 let next = sys::open_name(here, &name)?;
@@ -71,10 +77,11 @@ impl Tree {
     /// one: so the kernel is asked for paths without `..` and links alone, and the others are walked.
     pub(super) fn source(&self, path: &Path) -> nix::Result<OwnedFd> {
         let path = self.absolute(path)?;
-        if !path.components().any(|part| part == Component::ParentDir)
-            && let Ok(found) = sys::open_without_links(self.old.as_fd(), &path)
-        {
-            return Ok(found);
+        if !path.components().any(|part| part == Component::ParentDir) {
+            match sys::open_without_links(self.old.as_fd(), &path) {
+                Err(errno) if errno == Errno::ELOOP || sys::lacks(errno) => {}
+                result => return result,
+            }
         }
         walk(self.old.as_fd(), &path)
     }
@@ -180,6 +187,7 @@ mod tests {
         let link = |path: &str, target: &str| std::os::unix::fs::symlink(target, dir.path().join(path)).unwrap();
         make("run/user");
         make("var");
+        std::fs::write(dir.path().join("file"), "").unwrap();
         make("a/b");
         link("var/run", "/run");
         link("a/up", "../../../../run");
