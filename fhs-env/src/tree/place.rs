@@ -207,6 +207,8 @@ mod tests {
             "/a/nowhere",
             "/run/../..",
             "/proc",
+            "/file/..",
+            "/file/../run",
         ];
         for path in paths.map(Path::new) {
             let identity = |found: nix::Result<OwnedFd>| found.and_then(|fd| sys::identity_of(fd.as_fd()));
