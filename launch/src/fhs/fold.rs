@@ -6,6 +6,7 @@ use fhs_env::{Access, Op, Source};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use store::cache::Cache;
@@ -28,7 +29,10 @@ fn links(ops: &[Op]) -> Option<(BTreeMap<PathBuf, PathBuf>, BTreeSet<usize>)> {
                 if !plain || relative.ancestors().skip(1).any(|above| links.contains_key(above)) {
                     return None;
                 }
-                if links.keys().any(|other: &PathBuf| other.starts_with(&relative)) || links.insert(relative, target.clone()).is_some() {
+                // Paths sort by their components: what is below one comes right behind it.
+                let from = (Bound::Included(relative.as_path()), Bound::Unbounded);
+                let below = links.range::<Path, _>(from).next().is_some_and(|(other, _): (&PathBuf, _)| other.starts_with(&relative));
+                if below || links.insert(relative, target.clone()).is_some() {
                     return None;
                 }
                 steps.insert(at);
@@ -143,5 +147,10 @@ mod tests {
             etc(&mut ops, &Cache::at(dir.path()));
             assert_eq!(ops, before);
         }
+        // A link in the place of a directory, with a name between them that sorts so by its bytes alone.
+        let before = [link("/etc/a/inside", "x"), link("/etc/a-b", "y"), link("/etc/a", "z")];
+        let mut ops = before.to_vec();
+        etc(&mut ops, &Cache::at(dir.path()));
+        assert_eq!(ops, before);
     }
 }
