@@ -111,7 +111,7 @@ pub struct FhsSpec {
     pub enter_hook: Option<String>,
     /// Shell lines for `/etc/profile`, run before the program.
     pub profile: Option<String>,
-    /// What `run` and `enter` start if nothing is named, and what is put before the words that are: none is a shell.
+    /// What `run` starts if nothing is named; words that are named are started in its place. None is a shell.
     pub run: Vec<String>,
     /// Further names of the host's `/etc` that are shown.
     pub etc: Vec<PathBuf>,
@@ -121,7 +121,7 @@ pub struct FhsSpec {
     pub unshare: Unshare,
     /// The program dies with the process that started it.
     pub die_with_parent: bool,
-    /// It starts in the caller's directory, else in `/`.
+    /// It starts in the caller's directory, and not at all where that is hidden; if this is false, in `/`.
     pub chdir_to_pwd: bool,
     /// `/tmp` is its own.
     pub private_tmp: bool,
