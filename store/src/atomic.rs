@@ -65,6 +65,8 @@ pub(crate) fn write_hint(path: &Path, bytes: &[u8]) -> Result<()> {
 #[derive(Debug)]
 pub struct TreeBuilder {
     directory: tempfile::TempDir,
+    /// It has another name now.
+    committed: bool,
     /// Keeps [`sweep`] of other processes away.
     _lock: File,
 }
@@ -82,7 +84,7 @@ impl TreeBuilder {
             .map_err(|e| Error::io("create a directory in", parent, e))?;
         let lock = File::open(directory.path()).map_err(|e| Error::io("open", directory.path(), e))?;
         lock.lock().map_err(|e| Error::io("lock", directory.path(), e))?;
-        Ok(TreeBuilder { directory, _lock: lock })
+        Ok(TreeBuilder { directory, committed: false, _lock: lock })
     }
 
     /// Where to build.
@@ -159,6 +161,15 @@ impl TreeBuilder {
     }
 }
 
+/// What was built may have directories that nobody may write to or look into.
+impl Drop for TreeBuilder {
+    fn drop(&mut self) {
+        if !self.committed && fs::remove_dir_all(self.path()).is_err() {
+            make_removable(self.path());
+        }
+    }
+}
+
 /// Flushes all trees at once, then gives each its name. A name that is already taken keeps its
 /// content: store paths are named by content, so it is the same.
 ///
@@ -170,11 +181,12 @@ pub fn commit_trees(trees: Vec<(TreeBuilder, PathBuf)>) -> Result<()> {
     let fd = File::open(first.path()).map_err(|e| Error::io("open", first.path(), e))?;
     nix::unistd::syncfs(&fd).map_err(|e| Error::io("flush", first.path(), e.into()))?;
     let mut directories: Vec<PathBuf> = Vec::new();
-    for (tree, target) in trees {
+    for (mut tree, target) in trees {
         match fs::rename(tree.path(), &target) {
             Ok(()) => {
                 // The name is gone, nothing is left to remove.
-                let _ = tree.directory.keep();
+                tree.directory.disable_cleanup(true);
+                tree.committed = true;
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
             Err(e) => return Err(Error::io("rename into", &target, e)),
@@ -241,7 +253,10 @@ pub(crate) fn discard_tree(path: &Path) -> Result<()> {
     match fs::rename(path, place.path().join("gone")) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(Error::io("remove", path, e)),
-        Ok(()) => place.close().map_err(|e| Error::io("remove", path, e)),
+        Ok(()) => {
+            make_removable(place.path());
+            place.close().map_err(|e| Error::io("remove", path, e))
+        }
     }
 }
 
@@ -267,10 +282,33 @@ pub fn sweep(directory: &Path, age: Option<Duration>) {
             continue;
         }
         log::debug!("sweep {}", path.display());
-        let removed = if meta.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if meta.is_dir() {
+            fs::remove_dir_all(&path).or_else(|_| {
+                make_removable(&path);
+                fs::remove_dir_all(&path)
+            })
+        } else {
+            fs::remove_file(&path)
+        };
         if let Err(e) = removed {
             log::warn!("sweep {}: {e}", path.display());
         }
+    }
+}
+
+/// Gives the owner every right to the directories of a tree of ours, as removing what is in them takes them. Links are not
+/// followed; what cannot be changed stays.
+fn make_removable(root: &Path) {
+    let mut open = vec![root.to_owned()];
+    while let Some(directory) = open.pop() {
+        let Ok(meta) = fs::symlink_metadata(&directory) else { continue };
+        let mode = meta.permissions().mode();
+        if mode & 0o700 != 0o700 {
+            // Whoever reads it next says so if this did not help.
+            let _ = fs::set_permissions(&directory, Permissions::from_mode(mode | 0o700));
+        }
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        open.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
     }
 }
 
@@ -327,6 +365,33 @@ mod tests {
         again.add_file(Path::new("x")).unwrap();
         commit_trees(vec![(again, dir.path().join("t"))]).unwrap();
         assert_eq!(names(dir.path()), ["t"]);
+    }
+
+    #[test]
+    fn directories_that_nobody_may_write_to_are_removed_as_any_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let locked = |root: &Path| {
+            for (name, mode) in [("read-only", 0o555), ("closed", 0o000)] {
+                fs::create_dir_all(root.join(name).join("below")).unwrap();
+                fs::write(root.join(name).join("below/file"), b"").unwrap();
+                for path in [root.join(name).join("below"), root.join(name)] {
+                    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+                }
+            }
+        };
+        let tree = TreeBuilder::new(dir.path()).unwrap();
+        locked(tree.path());
+        drop(tree);
+        assert_eq!(names(dir.path()), [""; 0]);
+        let kept = dir.path().join("kept");
+        locked(&kept);
+        discard_tree(&kept).unwrap();
+        assert_eq!(names(dir.path()), [""; 0]);
+        let dead = dir.path().join(".tmp-dead");
+        locked(&dead);
+        age(&dead);
+        sweep(dir.path(), None);
+        assert_eq!(names(dir.path()), [""; 0]);
     }
 
     #[test]
