@@ -7,7 +7,7 @@
 
 #![allow(clippy::print_stderr, reason = "an example talks")]
 
-use fhs_env::policy::{Files, Landlock, Machine, Profile};
+use fhs_env::policy::{self, Files, Landlock, Machine, Profile};
 use fhs_env::{Access, Capability, Descriptors, Op, Program, Sandbox, Source, Want, WorkingIn};
 use std::error::Error;
 use std::ffi::OsString;
@@ -19,6 +19,8 @@ struct Open {
     descriptors: bool,
     landlock: bool,
     proc: bool,
+    /// Not a wall but a door: the program has a terminal of its own.
+    pty: bool,
 }
 
 fn main() -> ExitCode {
@@ -42,7 +44,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     (made.pid, made.net, made.ipc, made.uts) = (true, true, true, true);
     sandbox.capabilities = vec![Capability::DropAll];
     sandbox.working_in = WorkingIn::Path("/".into());
-    let mut open = Open { descriptors: false, landlock: false, proc: false };
+    let mut open = Open { descriptors: false, landlock: false, proc: false, pty: false };
     let mut profile = Profile::FlatpakLike;
     let mut writable: Vec<PathBuf> = ["/tmp", "/dev", "/proc"].map(Into::into).to_vec();
     let mut ops = vec![Op::Tmpfs { path: "/tmp".into(), mode: 0o1777, size: None }, Op::MinimalDev("/dev".into())];
@@ -63,6 +65,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
             Some("--share-net") => sandbox.namespaces.net = false,
             Some("--share-ipc") => sandbox.namespaces.ipc = false,
             Some("--host-proc") => open.proc = true,
+            Some("--pty") => open.pty = true,
             Some("--inherit") => open.descriptors = true,
             Some("--no-landlock") => open.landlock = true,
             Some("--profile") => profile = next()?.to_string_lossy().parse()?,
@@ -92,6 +95,14 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     let machine = Machine::here().ok_or("the system calls of this machine are not known")?;
     sandbox.filters.extend(profile.program(machine, true));
     let arguments = [file.clone()].into_iter().chain(words).collect();
-    let exit = sandbox.start(Program { file, arguments, environment: vec!["PATH=/usr/bin:/bin".into()] }, &mut ())?;
-    Ok(ExitCode::from(exit.status()))
+    let program = Program { file, arguments, environment: vec!["PATH=/usr/bin:/bin".into()] };
+    let start = || match sandbox.start(program, &mut ()) {
+        Ok(exit) => exit.status(),
+        Err(error) => {
+            eprintln!("cell: {error}");
+            125
+        }
+    };
+    let status = if open.pty { policy::behind(start)?.status() } else { start() };
+    Ok(ExitCode::from(status))
 }

@@ -2,7 +2,6 @@
 //! all walls and behind namespaces alone; as root and as an ordinary user. `fixtures/src/escape/attempt.c` tries.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::print_stderr)] // a skip says why
 
 mod scene;
 

@@ -1,21 +1,16 @@
 //! What a process can still do that restricted itself by landlock, each with the same attempt unrestricted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::print_stderr)] // a skip says why
+
+mod scene;
 
 use fhs_env::policy::{Files, KernelFacts, Landlock, LandlockError, PATHS_MAX, Restricted};
+use scene::skip;
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::process::{Command, Output};
-
-fn skip(why: &str) {
-    if std::env::var_os("XENO_REQUIRE_ALL").is_some_and(|v| v == "1") {
-        panic!("skipped: {why}");
-    }
-    eprintln!("skipped: {why}");
-}
 
 fn has(version: u8) -> bool {
     let facts = KernelFacts::gather(None);

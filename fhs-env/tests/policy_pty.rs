@@ -2,10 +2,12 @@
 //! terminal: it holds the other side, types, and reads the screen.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::print_stderr)] // a skip says why
+
+mod scene;
 
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
+use scene::skip;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,15 +15,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-fn skip(why: &str) {
-    if std::env::var_os("XENO_REQUIRE_ALL").is_some_and(|v| v == "1") {
-        panic!("skipped: {why}");
-    }
-    eprintln!("skipped: {why}");
-}
-
-fn example() -> PathBuf {
-    let built = std::env::current_exe().unwrap().parent().unwrap().join("../examples/restrict");
+fn example(name: &str) -> PathBuf {
+    let built = std::env::current_exe().unwrap().parent().unwrap().join("../examples").join(name);
     assert!(built.exists(), "{} is missing; run `cargo build --examples`", built.display());
     built
 }
@@ -67,7 +62,7 @@ impl Desk {
     }
 
     fn proxied(&self, words: &[&str]) -> Command {
-        let example = example();
+        let example = example("restrict");
         let before = [example.to_str().unwrap(), "--pty", "--"];
         self.command(&before.iter().chain(words).copied().collect::<Vec<_>>())
     }
@@ -240,7 +235,7 @@ fn much_input_and_much_output_at_once_arrive_whole() {
 fn a_pipe_stays_a_pipe_beside_the_terminal() {
     let Some(mut desk) = Desk::new() else { return };
     let script = "test -t 0 || echo piped; test -t 1 && echo terminal; cat";
-    let line = format!("echo through | {} --pty -- sh -c '{script}'", example().display());
+    let line = format!("echo through | {} --pty -- sh -c '{script}'", example("restrict").display());
     let child = desk.command(&["sh", "-c", &line]).spawn().unwrap();
     let (status, shown) = desk.end(child);
     assert!(status.success());
@@ -250,7 +245,7 @@ fn a_pipe_stays_a_pipe_beside_the_terminal() {
 #[test]
 fn without_any_terminal_there_is_just_the_program() {
     let mut command = Command::new("setsid");
-    let out = command.arg("-w").arg(example()).args(["--pty", "--", "sh", "-c", "tty; cat; exit 3"]).output().unwrap();
+    let out = command.arg("-w").arg(example("restrict")).args(["--pty", "--", "sh", "-c", "tty; cat; exit 3"]).output().unwrap();
     assert_eq!((String::from_utf8(out.stdout).unwrap().as_str(), out.status.code()), ("not a tty\n", Some(3)));
 }
 
