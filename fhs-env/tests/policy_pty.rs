@@ -273,3 +273,30 @@ fn input_that_the_program_puts_into_its_terminal_is_read_by_nobody_outside() {
     assert!(shown.contains("typed"), "into its own: {shown}");
     assert_eq!(desk.input_left(), b"");
 }
+
+#[test]
+fn a_sandbox_behind_it_has_job_control_and_the_terminal_comes_back() {
+    if let Err(refusal) = fhs_env::probe() {
+        return skip(&refusal.to_string());
+    }
+    let Some(mut desk) = Desk::new() else { return };
+    let before = desk.modes();
+    let example = example("cell");
+    let system = ["/usr", "/bin", "/lib", "/lib64"].into_iter().filter(|path| Path::new(path).exists());
+    let mut words = vec![example.to_str().unwrap(), "--pty"];
+    words.extend(system.flat_map(|path| ["--ro", path, path]));
+    // Jobs in the foreground, one stopped and one interrupted by keys, by a shell of its own.
+    let job = |word: &str| format!("sh -c 'echo {word}; exec sleep 600'");
+    let script = format!("set -m; stty size; {}; echo stopped $?; kill -KILL %1; {}; echo not reached", job("one"), job("two"));
+    words.extend(["--", "sh", "-c", &script]);
+    let child = desk.command(&words).spawn().unwrap();
+    desk.until("33 101");
+    desk.until("one");
+    desk.keys("\u{1a}");
+    desk.until("stopped");
+    desk.until("two");
+    desk.keys("\u{3}");
+    let (status, shown) = desk.end(child);
+    assert_eq!(status.code(), Some(128 + 2), "a shell ends when its job is interrupted: {shown}");
+    assert_eq!(desk.modes(), before);
+}

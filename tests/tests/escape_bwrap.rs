@@ -194,14 +194,14 @@ fn a_destination_lies_in_the_new_root_whatever_links_lie_on_the_way() {
             "--chmod 0777 %/kept",
         ];
         let before = state(&victim);
-        for at in 0..links.len() {
+        for (at, link) in links.iter().enumerate() {
             for operation in operations {
                 let operation = operation.replace('%', &format!("/shared/link{at}"));
                 let (options, redirection) = operation.split_once(" 9<").map_or((operation.as_str(), ""), |(o, _)| (o, "9<secret"));
                 let line =
                     format!("$B --unshare-all $R --proc /proc --tmpfs /tmp --bind shared /shared {options} -- /bin/true {redirection}");
                 lab.run(&line);
-                assert_eq!(state(&victim), before, "{}: {} {line}", lab.who(), links[at]);
+                assert_eq!(state(&victim), before, "{}: {link} {line}", lab.who());
             }
         }
         // And a link that leads to something in the new root does lead there.
@@ -219,7 +219,7 @@ fn a_source_that_was_opened_is_that_one_or_an_error() {
         lab.directory("persist");
         lab.file("persist/own", "its own");
         let show = |options: &str| format!("$B --unshare-all $R {options} -- /bin/cat /shared/own /shared/secret");
-        assert_eq!(lab.said(&format!("$B $R --bind-fd 9 /shared -- /bin/cat /shared/own 9<persist")), "its own", "{}", lab.who());
+        assert_eq!(lab.said("$B $R --bind-fd 9 /shared -- /bin/cat /shared/own 9<persist"), "its own", "{}", lab.who());
         let swapped = "exec 9<persist; mv persist moved; ln -s \"$D\" persist;";
         let control = lab.run(&format!("{swapped} {}", show("--bind persist /shared")));
         assert!(String::from_utf8_lossy(&control.stdout).contains("the secret"), "{}: the control: by its name", lab.who());
