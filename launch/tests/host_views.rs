@@ -4,7 +4,7 @@
 
 use fhs_env::{Access, EntryKind, HostEntry};
 use launch::fhs::host::{
-    Address, EtcEntry, Farm, HostView, Scene, Service, Socket, User, etc_ops, socket_ops, sockets, top_level_ops, variables,
+    Address, EtcEntry, Farm, HostView, Scene, Service, Socket, User, etc_ops, ops, socket_ops, sockets, top_level_ops, variables,
 };
 use launch::fhs::mode::{Mode, SandboxOptions};
 use std::ffi::OsString;
@@ -275,7 +275,6 @@ fn a_sandbox_has_what_every_program_needs_and_what_was_chosen() {
             "bind /usr/share/zoneinfo at /.host/usr/share/zoneinfo read-only, if it exists",
             "bind /run/systemd/resolve read-only, if it exists",
             "bind /home/ann/.local/share/box at /home/ann",
-            "bind /home/ann/game read-only",
         ],
     );
     let etc = lines(etc_ops(&scene(&host, &mode, &farm)));
@@ -283,6 +282,23 @@ fn a_sandbox_has_what_every_program_needs_and_what_was_chosen() {
         assert!(etc.contains(&line.to_owned()), "{line}\n{}", etc.join("\n"));
     }
     assert!(etc.iter().all(|line| !line.contains("shadow") && !line.contains("sudoers") && !line.contains("/.host")), "{}", etc.join("\n"));
+}
+
+#[test]
+fn what_was_chosen_comes_behind_all_that_is_made_and_the_store_below_it_stays_read_only() {
+    let (host, farm) = (debian(), farm());
+    let paths = vec![("/home/ann".into(), Access::ReadWrite), ("/mnt".into(), Access::ReadWrite)];
+    let mode = Mode::Sandbox(SandboxOptions { home: "/b".into(), paths, ..SandboxOptions::default() });
+    let store = fhs_env::Op::Bind {
+        source: fhs_env::Source::Path("/home/ann/store".into()),
+        path: "/home/ann/store".into(),
+        access: Access::ReadOnly,
+        optional: false,
+    };
+    let all = lines(ops(&scene(&host, &mode, &farm), [store]));
+    let chosen = all.iter().position(|line| line == "bind /home/ann").unwrap();
+    assert_eq!(all[chosen..], ["bind /home/ann", "bind /mnt", "bind /home/ann/store read-only"], "{}", all.join("\n"));
+    assert!(all[..chosen].contains(&"bind /home/ann/store read-only".to_owned()));
 }
 
 #[test]

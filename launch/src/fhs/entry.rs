@@ -45,13 +45,14 @@ impl Entrance<'_> {
     /// Decides.
     ///
     /// # Errors
-    /// A sandbox that is required to keep all its promises cannot.
+    /// A sandbox that is required to keep all its promises cannot, or is asked to show what it cannot.
     pub fn prepare(&self, host: &HostView) -> Result<Entry, Error> {
         let farm = Farm::look(self.farm);
         let options = match self.mode {
             Mode::Compat => None,
             Mode::Sandbox(options) => Some(options),
         };
+        options.map_or(Ok(()), super::mode::SandboxOptions::check)?;
         let confinement = options.map(|options| Confinement::prepare(options, is_multiarch(&farm), host)).transpose()?;
         let bus = confinement.as_ref().and_then(Confinement::bus_socket).map(Path::to_owned);
         let scene = Scene { host, mode: self.mode, farm: &farm, private_tmp: self.private_tmp, drivers: None, bus: bus.as_deref() };

@@ -11,12 +11,12 @@ mod variables;
 
 pub use etc::etc_ops;
 pub use sockets::{Address, Service, Socket, socket_ops, sockets};
-pub use top_level::top_level_ops;
+pub use top_level::{chosen_ops, top_level_ops};
 pub use variables::variables;
 
 use super::mode::Mode;
 use drivers::{Drivers, driver_ops};
-use fhs_env::{HostEntry, Op};
+use fhs_env::{Access, HostEntry, Op, Source};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -119,12 +119,25 @@ pub(crate) fn is_own(top: &OsStr) -> bool {
 }
 
 /// The steps that show the host, to be applied when `/usr` and the links into it are there. `store` shows the store:
-/// behind the home and what was chosen, which may hide it, and before the drivers, which need it.
+/// behind the home, which may hide it. What was chosen comes behind everything that makes a file or a link, and what it
+/// covers of the rest is shown again.
 pub fn ops(scene: &Scene<'_>, store: impl IntoIterator<Item = Op>) -> Vec<Op> {
     let mut ops = top_level_ops(scene);
     ops.extend(store);
     ops.extend(etc_ops(scene));
     ops.extend(driver_ops(scene));
     ops.extend(socket_ops(scene));
+    let chosen = chosen_ops(scene);
+    let covers = |above: &Op, below: &Path| matches!(above, Op::Bind { path, .. } if below != path && below.starts_with(path));
+    let covered = |op: &&Op| match op {
+        // What is shown at its own place is there below a chosen path, too: nothing is made for it.
+        Op::Bind { source: Source::Path(source), path, access: Access::ReadOnly, .. } => {
+            source == path && chosen.iter().any(|above| covers(above, path))
+        }
+        _ => false,
+    };
+    let again: Vec<Op> = ops.iter().filter(covered).cloned().collect();
+    ops.extend(chosen);
+    ops.extend(again);
     ops
 }

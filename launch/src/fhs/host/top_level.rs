@@ -1,5 +1,5 @@
 //! The top of the tree: in compatibility mode every directory of the host that the environment has not itself,
-//! in a sandbox the few that every program needs, and what was chosen. Pure.
+//! in a sandbox the few that every program needs, and what was chosen, which is never what it has itself. Pure.
 
 use super::etc::resolver_directory;
 use super::{Scene, is_own};
@@ -103,8 +103,16 @@ fn sandbox(scene: &Scene<'_>, options: &SandboxOptions) -> Vec<Op> {
     }
     let home = scene.home();
     ops.push(Op::Bind { source: Source::Path(options.home.clone()), path: home, access: Access::ReadWrite, optional: false });
-    ops.extend(options.paths.iter().map(|(path, access)| bind(path, *access, false)));
     ops
+}
+
+/// The steps that show what was chosen, to be applied when nothing is made any more: what is made at a shown path is made
+/// on the host.
+pub fn chosen_ops(scene: &Scene<'_>) -> Vec<Op> {
+    match scene.mode {
+        Mode::Compat => Vec::new(),
+        Mode::Sandbox(options) => options.paths.iter().map(|(path, access)| bind(path, *access, false)).collect(),
+    }
 }
 
 impl Scene<'_> {
