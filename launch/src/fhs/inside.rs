@@ -1,9 +1,11 @@
 //! Runs a script inside an environment that is being built: its `/usr` and `/etc` writable, the packages readable, nothing
-//! else of the host, no network, no rights.
+//! else of the host, no network, no rights, no descriptor of the caller's but the standard three.
 
+use super::confine::is_multiarch;
 use super::packages::Input;
 use crate::error::{Error, Kind};
-use fhs_env::{Access, Capability, Exit, Namespaces, Op, Program, Sandbox, Source, StartError, Want, WorkingIn};
+use fhs_env::policy::{KernelFacts, Profile};
+use fhs_env::{Access, Capability, Descriptors, Exit, Namespaces, Op, Program, Sandbox, Source, StartError, Want, WorkingIn};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -36,8 +38,15 @@ impl Inside<'_> {
         for input in self.inputs.iter().filter(|input| !input.root.starts_with(self.store)) {
             ops.push(bind(&input.root, &input.root, Access::ReadOnly));
         }
+        let farm = super::host::Farm::look(self.tree);
+        let facts = KernelFacts::gather(None);
+        let machine = facts.machine.filter(|_| facts.seccomp);
+        let filter = machine.and_then(|machine| Profile::FlatpakLike.program(machine, is_multiarch(&farm)));
         Sandbox {
             ops,
+            // A directory among them would lead out.
+            descriptors: Descriptors::Only(Vec::new()),
+            filters: filter.into_iter().collect(),
             namespaces: Namespaces { user: Want::No, ipc: true, pid: true, net: true, uts: true, cgroup: Want::Try },
             capabilities: vec![Capability::DropAll],
             working_in: WorkingIn::Path("/".into()),
