@@ -25,7 +25,7 @@ use store::root::StoreRoot;
 /// The kind of cache entry.
 pub(super) const KIND: &str = "fhs";
 /// Changes with every change of how a farm is made from the same packages.
-const RULE: &str = "environment farm 1";
+const RULE: &str = "environment farm 2";
 /// What depends on every library.
 const CACHE: &str = "usr/etc/ld.so.cache";
 const CONF: &str = "usr/etc/ld.so.conf";
@@ -128,6 +128,9 @@ fn add_links(layout: &mut Layout, counted: &Libraries) {
 /// Looks at what a script left, takes rights and stale caches away, and counts the libraries.
 fn count_again(tree: &TreeBuilder, native: Arch) -> Result<Libraries, Error> {
     let mut built = Layout::of_written(tree.path())?;
+    for directory in built.directories() {
+        tree.set_mode(Path::new(directory), 0o755).map_err(|e| failed(Path::new(directory), e))?;
+    }
     // What the script put in place of a directory could lead out of the tree.
     if let Some(lost) = super::TOPS.iter().chain(&["etc"]).find(|top| !built.make_directory(&format!("usr/{top}"))) {
         let cause = format!("it put something else in place of the directory /usr/{lost}");
