@@ -9,6 +9,7 @@ use super::spec::Unshare;
 use crate::error::{Error, Kind};
 use fhs_env::{Exit, Op, Source, Want, WorkingIn};
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use store::cache::Cache;
 
@@ -38,9 +39,13 @@ impl Environment {
     /// Decides how to start a program.
     ///
     /// # Errors
-    /// A working directory that the environment hides; a sandbox that cannot be had as it is required.
+    /// A working directory that the environment hides; a bind's place that would have to be made on the host; a sandbox
+    /// that cannot be had as it is required.
     pub fn prepare(&self, what: What<'_>, mode: &Mode, host: &HostView, cache: &Cache) -> Result<Start, Error> {
         let spec = &self.spec;
+        if *mode == Mode::Compat {
+            self.check_places()?;
+        }
         let further = self.further(host);
         let entrance = Entrance {
             farm: &self.root,
@@ -72,6 +77,39 @@ impl Environment {
             optional: bind.optional,
         });
         shown.chain(binds).collect()
+    }
+
+    /// Finds out that no bind has its place made for it in a directory of the host's, where it would stay.
+    fn check_places(&self) -> Result<(), Error> {
+        let mut done: Vec<(&Path, &Path)> = Vec::new();
+        for bind in &self.spec.binds {
+            // A bind that is optional and has no source makes nothing.
+            if bind.optional && !bind.source.exists() {
+                continue;
+            }
+            if let Some(place) = self.on_the_host(&bind.path, &done)
+                && std::fs::metadata(&place).is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
+            {
+                let cause = format!("the place {} of a bind does not exist, and none is made on the host", place.display());
+                let remedy = "make it first, or choose a place at the top of the root, such as /data";
+                return Err(Error::new(Kind::CannotStart, "enter environment", &self.name, cause, remedy));
+            }
+            done.push((&bind.path, &bind.source));
+        }
+        Ok(())
+    }
+
+    /// What a path of the environment is on the host; `None` for what is the environment's own. `binds` are the places
+    /// and sources so far, the last on top.
+    fn on_the_host(&self, path: &Path, binds: &[(&Path, &Path)]) -> Option<PathBuf> {
+        if let Some((place, source)) = binds.iter().rev().find(|(place, _)| path.starts_with(place)) {
+            let below = path.strip_prefix(place).ok().filter(|below| below.as_os_str() != "")?;
+            return Some(source.join(below));
+        }
+        let top = top_of(path);
+        let name = top.file_name()?;
+        let own = super::host::is_own(name) || name == "etc" || name == "tmp" && self.spec.private_tmp;
+        (!own && top.is_dir()).then(|| path.to_owned())
     }
 
     /// The caller's directory, unless the environment has another in its place.
