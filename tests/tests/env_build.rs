@@ -349,6 +349,88 @@ if echo >/usr/bin/tool; then exit 4; fi 2>/dev/null
 }
 
 #[test]
+fn a_script_has_no_way_out_and_its_modes_do_not_stay() {
+    everywhere(|place| {
+        let outside = place.scene.path("home");
+        // Not closed on exec, as a careless caller leaves it.
+        let inherited = nix::fcntl::open(&outside, nix::fcntl::OFlag::O_DIRECTORY, nix::sys::stat::Mode::empty()).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&inherited);
+        said(Command::new("sh").args(["-c", &format!("echo x >/proc/self/fd/{number}/control")]));
+        copy(&xeno_tests::peer("chmod").unwrap(), &place.scene.path("tools/bin/chmod"));
+        let text = |name: &str, script: &str| {
+            let script = format!("if echo x >/proc/self/fd/{number}/written; then exit 6; fi 2>/dev/null; {script}");
+            format!("[fhs]\nname = '{name}'\npackages = ['tool', 'dir:tools']\nhooks.build = '{script}'\n")
+        };
+        let spec = place.spec("m.toml", &text("modes", "chmod 777 /usr/share; chmod 555 /usr/bin"));
+        let built = place.build(&[&spec]);
+        let root = PathBuf::from(built["root"].as_str().unwrap());
+        for directory in ["usr", "usr/share", "usr/bin"] {
+            assert_eq!(fs::metadata(root.join(directory)).unwrap().permissions().mode() & 0o7777, 0o755, "{directory}");
+        }
+        assert!(!outside.join("written").exists());
+        let spec = place.spec("c.toml", &text("closed", "chmod 0 /usr/share; exit 5"));
+        let line = refuses(&mut place.xeno(&["env", "build", &spec]), 125);
+        assert!(line.contains("run hooks.build: it ended with status 5"), "{line}");
+        assert_eq!(place.scene.cached("fhs"), [root]);
+    });
+}
+
+#[test]
+fn no_place_of_a_bind_is_made_on_the_host() {
+    everywhere(|place| {
+        let (source, made) = (place.scene.path("home"), place.scene.path("made"));
+        let spec = |name: &str, binds: &[(&Path, &Path)]| {
+            let binds: Vec<String> =
+                binds.iter().map(|(from, to)| format!("{{ source = '{}', path = '{}' }}", from.display(), to.display())).collect();
+            let text = format!("[fhs]\nname = '{name}'\npackages = ['dash']\nbinds = [{}]\n", binds.join(", "));
+            place.build(&[&place.spec(&format!("{name}.toml"), &text)]);
+        };
+        let run = |name: &str| place.xeno(&["env", "run", name, "sh", "-c", "echo ran"]);
+        spec("direct", &[(&source, &made.join("below"))]);
+        let line = refuses(&mut run("direct"), 126);
+        let expected =
+            format!("the place {} of a bind does not exist, and none is made on the host; make it first", made.join("below").display());
+        assert!(line.contains(&expected), "{line}");
+        assert!(!made.exists());
+        // Nor in what another bind shows.
+        let top = Path::new("/bound-by-test");
+        spec("through", &[(&source, top), (&source, &top.join("below"))]);
+        let line = refuses(&mut run("through"), 126);
+        assert!(line.contains(&format!("the place {} of a bind does not exist", source.join("below").display())), "{line}");
+        assert!(!source.join("below").exists());
+        // One that is there, and one that is made in the root itself.
+        fs::create_dir(&made).unwrap();
+        spec("there", &[(&source, &made), (&source, top)]);
+        assert_eq!(succeeds(&mut run("there")), "ran\n");
+        assert!(!top.exists());
+    });
+}
+
+#[test]
+fn an_exported_environment_can_be_unpacked_and_no_name_lies_below_a_link() {
+    everywhere(|place| {
+        let text = "[fhs]\nname = 'exported'\npackages = ['tool']\nfiles = { '/etc/fonts/own.conf' = 'own' }\n";
+        place.build(&[&place.spec("x.toml", text)]);
+        let image = place.scene.path("home/image");
+        said(&mut place.xeno(&["env", "export", "--oci", image.to_str().unwrap(), "exported"]));
+        let blob =
+            |descriptor: &Value| image.join("blobs/sha256").join(descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:"));
+        let json = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+        let layer = blob(&json(&blob(&json(&image.join("index.json"))["manifests"][0]))["layers"][0]);
+        let Some(tar) = xeno_tests::peer("tar") else { return };
+        let root = place.scene.path("unpacked");
+        fs::create_dir(&root).unwrap();
+        said(Command::new(tar).arg("-xzf").arg(&layer).arg("-C").arg(&root));
+        assert!(fs::symlink_metadata(root.join("etc")).unwrap().is_dir());
+        assert!(fs::read_to_string(root.join("etc/passwd")).unwrap().starts_with("root:x:0:0:"));
+        assert_eq!(fs::read_link(root.join("etc/fonts")).unwrap(), Path::new("/usr/etc/fonts"));
+        assert_eq!(fs::read_to_string(root.join("usr/etc/fonts/own.conf")).unwrap(), "own");
+        assert_eq!(fs::read_link(root.join("etc/base.conf")).unwrap(), Path::new("/usr/etc/base.conf"));
+        assert_eq!(fs::read_to_string(root.join("usr/etc/base.conf")).unwrap(), "base");
+    });
+}
+
+#[test]
 fn namespaces_and_a_tmp_of_its_own_hide_what_they_should_and_not_the_libraries() {
     everywhere(|place| {
         let spec =

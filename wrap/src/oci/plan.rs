@@ -99,6 +99,12 @@ impl Plan {
         let without = &sources.without;
         let mut look = Look { root: &root, trees: &trees, from: &from, without, plan: Plan::default(), first: HashMap::new() };
         look.directory(Path::new(""), &root, 0)?;
+        // As entering does it: a directory with links into /usr/etc, where links of that to their own name in /etc mean
+        // what is added here, and do not lead back to themselves.
+        let etc = [Path::new("usr/etc"), Path::new("/usr/etc")].map(|target| Item::Link(target.to_owned()));
+        if look.plan.items.get(Path::new("etc")).is_some_and(|item| etc.contains(item)) {
+            look.plan.items.remove(Path::new("etc"));
+        }
         for (inside, source) in &trees {
             look.parents(inside)?;
             look.add(inside, source, 0)?;
@@ -106,13 +112,30 @@ impl Plan {
         let mut plan = look.plan;
         plan.complete();
         for (path, mode) in DIRECTORIES {
-            plan.items.entry(path.into()).or_insert(Item::Directory(mode));
+            plan.stand_in(path, Item::Directory(mode));
         }
         for (path, text) in ETC {
-            plan.items.entry(path.into()).or_insert_with(|| Item::Bytes(text.as_bytes().to_vec()));
+            plan.stand_in(path, Item::Bytes(text.as_bytes().to_vec()));
         }
         plan.put_files_first();
-        Ok(plan)
+        match plan.items.keys().find(|path| !plan.lies_in_a_directory(path)) {
+            Some(path) => Err(Error::Path { path: path.clone(), cause: "what it lies in is no directory of the image" }),
+            None => Ok(plan),
+        }
+    }
+
+    /// Adds what is not there, where its place is a directory of the image and not a link to one.
+    fn stand_in(&mut self, path: &str, item: Item) {
+        let path = PathBuf::from(path);
+        if self.lies_in_a_directory(&path) {
+            self.items.entry(path).or_insert(item);
+        }
+    }
+
+    /// Whether what is above a path is a directory.
+    fn lies_in_a_directory(&self, path: &Path) -> bool {
+        let above = path.parent().filter(|above| *above != Path::new(""));
+        above.is_none_or(|above| matches!(self.items.get(above), Some(Item::Directory(_))))
     }
 
     /// What entering adds to a root that is little more than `/usr`: the links to it, and those from `/etc` into `/usr/etc`.
@@ -123,7 +146,7 @@ impl Plan {
             if *item == Item::Directory(0o755) && TOP.iter().any(|top| below == Path::new(top)) {
                 links.push((below.to_owned(), path.clone()));
             }
-            if below.parent() == Some(Path::new("etc")) {
+            if below.parent() == Some(Path::new("etc")) && *item != Item::Link(Path::new("/").join(below)) {
                 links.push((below.to_owned(), Path::new("/").join(path)));
             }
         }
