@@ -25,6 +25,7 @@ fn everything() -> Asked {
         namespaces: Namespaces { user: Want::Yes, ipc: true, pid: true, net: true, uts: true, cgroup: Want::Try },
         profile: Profile::FlatpakLike,
         multiarch: false,
+        socket_calls_refused: false,
         files: true,
         scoped: true,
         terminal: Terminal::Proxy,
@@ -96,7 +97,15 @@ fn every_gap_says_why_and_what_to_do() {
             "32-bit programs",
             Asked { multiarch: true, ..everything() },
             recent(),
-            &["not enforced: refusing rare families of sockets: 32-bit calls can make any by socketcall; start it without 32-bit programs"],
+            &[
+                "not enforced: refusing rare families of sockets: 32-bit calls can make any by socketcall; require it, which keeps most 32-bit programs from any socket",
+            ],
+        ),
+        (
+            "32-bit programs whose socketcall is refused",
+            Asked { multiarch: true, socket_calls_refused: true, ..everything() },
+            recent(),
+            &[],
         ),
         (
             "32-bit programs where they have no socketcall",

@@ -243,6 +243,18 @@ fn the_terminal_guard_refuses_input_into_terminals_alone() {
 }
 
 #[test]
+fn the_guard_of_socketcall_refuses_new_sockets_of_32_bit_programs_alone() {
+    let guard = fhs_env::policy::socket_call_guard(Machine::X86_64).unwrap();
+    for number in 0..500 {
+        let refused = if number == 102 { 0x5_0061 } else { ALLOW };
+        assert_eq!(with(&guard, I386, number, 0, 1), refused, "EAFNOSUPPORT, {number}");
+        assert_eq!(with(&guard, I386, number, 0, 3), ALLOW, "connect, {number}");
+        assert_eq!(with(&guard, X86_64, number, 0, 1), ALLOW, "{number}");
+    }
+    assert_eq!(fhs_env::policy::socket_call_guard(Machine::Aarch64), None);
+}
+
+#[test]
 fn a_profile_is_chosen_by_name_and_a_wrong_name_says_what_there_is() {
     for profile in Profile::ALL {
         assert_eq!(profile.name().parse(), Ok(profile));

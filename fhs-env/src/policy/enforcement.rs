@@ -15,6 +15,8 @@ pub struct Asked {
     pub profile: Profile,
     /// 32-bit programs run in it.
     pub multiarch: bool,
+    /// 32-bit programs make no sockets by `socketcall(2)` ([`super::socket_call_guard`]).
+    pub socket_calls_refused: bool,
     /// Its files are restricted by landlock, too.
     pub files: bool,
     /// It reaches no abstract socket and no process outside.
@@ -165,9 +167,12 @@ impl Enforcement {
         let (kept, reason, remedy) = filters(facts);
         self.add(Measure::SystemCalls(asked.profile), kept, reason, remedy);
         // socketcall(2): the family lies in memory, which no filter can read. C libraries for i386 use it.
-        let around = asked.multiarch && facts.machine == Some(super::Machine::X86_64);
+        let around = asked.multiarch && !asked.socket_calls_refused && facts.machine == Some(super::Machine::X86_64);
         match around && kept {
-            true => self.add(Measure::SocketFamilies, false, "32-bit calls can make any by socketcall", "start it without 32-bit programs"),
+            true => {
+                let remedy = "require it, which keeps most 32-bit programs from any socket";
+                self.add(Measure::SocketFamilies, false, "32-bit calls can make any by socketcall", remedy);
+            }
             false => self.add(Measure::SocketFamilies, kept, reason, remedy),
         }
     }

@@ -18,7 +18,7 @@ pub use bus::{BusError, BusProxy, BusRules, session_address};
 pub use enforcement::{Asked, Enforcement, Gap, Measure, Unenforced};
 pub use kernel::KernelFacts;
 pub use landlock::{Files, Landlock, LandlockError, PATHS_MAX, Restricted};
-pub use profile::{Machine, Profile, UnknownProfile, terminal_guard};
+pub use profile::{Machine, Profile, UnknownProfile, socket_call_guard, terminal_guard};
 pub use pty::{PtyError, behind};
 pub use rules::{Rule, When};
 pub use terminal::{Terminal, TerminalFacts};

@@ -82,6 +82,13 @@ pub fn terminal_guard(machine: Machine) -> Option<Vec<u8>> {
     program(Strictness::Terminal, machine, true)
 }
 
+/// A filter, beside that of a profile, that lets 32-bit programs make no socket by `socketcall(2)`, as the family lies in
+/// memory there. It keeps most of them from any socket: C libraries for i386 know no other call unless they are built for
+/// Linux 4.3 and later alone. Nothing where there is no such call.
+pub fn socket_call_guard(machine: Machine) -> Option<Vec<u8>> {
+    program(Strictness::SocketCall, machine, true).filter(|_| machine == Machine::X86_64)
+}
+
 fn program(strictness: Strictness, machine: Machine, multiarch: bool) -> Option<Vec<u8>> {
     let world = |(numbers, architecture): (Numbers, u32)| World {
         architecture,

@@ -85,6 +85,8 @@ pub(crate) enum Strictness {
     NestedSandboxes,
     /// Only what puts input into a terminal.
     Terminal,
+    /// Only sockets by `socketcall(2)`.
+    SocketCall,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +114,9 @@ enum Group {
     Ioctl,
     /// Families of sockets.
     Socket,
+    /// The same by `socketcall(2)`, where the family lies in memory. C libraries that run on Linux before 4.3, which is
+    /// how distributions build theirs for i386, make all sockets so: refused only where that is worth it.
+    SocketCall,
     /// Other systems' behaviour, and memory layouts that are easy to guess.
     Personality,
     /// Segments that only 16- and 32-bit programs use.
@@ -124,6 +129,8 @@ const TERMINAL_INPUT: &[u32] = &[0x5412, 0x541c];
 const NEW_NAMESPACES: u32 = 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
 /// `AF_UNSPEC`, `AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK`.
 const FAMILIES: &[u32] = &[0, 1, 2, 10, 16];
+/// `SYS_SOCKET` (`linux/net.h`).
+const MAKE_SOCKET: &[u32] = &[1];
 /// `PER_LINUX`, `PER_LINUX32`, both with `UNAME26`, and the question for the present one.
 const PERSONALITIES: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
@@ -146,7 +153,9 @@ const fn i386(name: &'static str, number: u16, group: Group) -> Row {
     Row(name, [None, Some(number), None, None, None], group)
 }
 
-use Group::{Administration, Fork, Fork3, Ioctl, Keys, Namespaces, NewMounts, Personality, Placement, Segments, Socket, Surface, Tracing};
+use Group::{
+    Administration, Fork, Fork3, Ioctl, Keys, Namespaces, NewMounts, Personality, Placement, Segments, Socket, SocketCall, Surface, Tracing,
+};
 
 #[rustfmt::skip]
 const CALLS: &[Row] = &[
@@ -207,6 +216,7 @@ const CALLS: &[Row] = &[
     all("pidfd_getfd", 438, Tracing),
     each("ioctl", 16, 54, 54, 29, Ioctl),
     each("socket", 41, 359, 281, 198, Socket),
+    i386("socketcall", 102, SocketCall),
     each("personality", 135, 136, 136, 92, Personality),
     x86("modify_ldt", 154, 123, Segments),
     i386("vm86", 166, Segments),
@@ -218,6 +228,9 @@ fn refused(group: Group, strictness: Strictness, multiarch: bool) -> Option<(Whe
     let always = |errno| Some((When::Always, errno));
     let nested = strictness == Strictness::NestedSandboxes;
     match group {
+        SocketCall if strictness == Strictness::SocketCall => Some((When::OneOf { argument: 0, values: MAKE_SOCKET }, Errno::EAFNOSUPPORT)),
+        SocketCall => None,
+        _ if strictness == Strictness::SocketCall => None,
         Ioctl => Some((When::OneOf { argument: 1, values: TERMINAL_INPUT }, Errno::EPERM)),
         _ if strictness == Strictness::Terminal => None,
         Namespaces | Fork | Fork3 | Tracing if nested => None,
