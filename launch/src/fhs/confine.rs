@@ -93,6 +93,8 @@ impl Confinement {
             (profile, _) => profile.program(machine, self.asked.multiarch),
         });
         sandbox.filters.extend(filter);
+        let guarded = self.machine.filter(|_| self.asked.socket_calls_refused);
+        sandbox.filters.extend(guarded.and_then(fhs_env::policy::socket_call_guard));
     }
 }
 
@@ -109,7 +111,9 @@ fn asked(options: &SandboxOptions, multiarch: bool, terminal: Terminal, bus: boo
     let namespaces = Namespaces { user: Want::No, ipc: false, pid: true, net: !options.network, uts: false, cgroup: Want::Try };
     // Under landlock no mount can be made, not even by a sandbox inside this one.
     let files = options.profile != Profile::ChromiumOk;
-    Asked { namespaces, profile: options.profile, multiarch, files, scoped: true, terminal, bus }
+    // It costs 32-bit programs nearly all sockets, which nobody wants who did not ask for every promise to be kept.
+    let socket_calls_refused = options.require && multiarch && options.profile != Profile::None;
+    Asked { namespaces, profile: options.profile, multiarch, socket_calls_refused, files, scoped: true, terminal, bus }
 }
 
 /// Everything that is shown may be read; what is its own, or was chosen so, may be written.
