@@ -6,7 +6,7 @@ use crate::environment;
 use crate::failure::{Failure, OneLine};
 use fhs_env::Access;
 use fhs_env::policy::{BusRules, Profile};
-use launch::fhs::host::HostView;
+use launch::fhs::host::{HostView, OWN_TOPS};
 use launch::fhs::mode::{Mode, SandboxOptions};
 use launch::fhs::start::What;
 use launch::fhs::{Environment, games, registry};
@@ -19,8 +19,8 @@ use store::root::{Places, StoreRoot};
 /// What the environment is called.
 const NAME: &str = "steam-run";
 
-/// What a sandboxed program may talk to on the session bus: what desktops offer to sandboxed programs.
-const BUS: [&str; 3] = ["org.freedesktop.Notifications", "org.freedesktop.ScreenSaver", "org.freedesktop.portal.*"];
+/// What a sandboxed program may talk to on the session bus.
+const BUS: [&str; 2] = ["org.freedesktop.Notifications", "org.freedesktop.ScreenSaver"];
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,7 @@ The environment has the libraries that programs for desktops and games expect of
 archive; it is built when it is first needed. Graphics drivers are this machine's where it has any.
 
 In a sandbox the program sees its own directory (or only itself, if it lies in a directory of many), the display and \
-sound servers, the network, and on the session bus, if xdg-dbus-proxy is installed, notifications and portals. What this \
+sound servers, the network, and on the session bus, if xdg-dbus-proxy is installed, notifications and the screen saver. What this \
 system cannot enforce is said; with --require nothing starts then.
 
 Exit status: the program's own; 125 if xeno itself failed, 126 if the program could not be started, 127 if there is no \
@@ -51,6 +51,9 @@ pub(crate) struct SteamRunArgs {
     /// Sandbox: use this directory as the home [default: one in the store]
     #[arg(long, value_name = "DIR", requires = "sandbox")]
     home: Option<PathBuf>,
+    /// Sandbox: give it game controllers and cameras; with them it can also read every key and type into your session
+    #[arg(long, requires = "sandbox")]
+    devices: bool,
     /// Sandbox: without the network
     #[arg(long, requires = "sandbox")]
     no_network: bool,
@@ -111,14 +114,15 @@ fn environment(args: &SteamRunArgs, cache: &Cache) -> Result<Environment, Failur
     }
 }
 
-/// What the sandbox shows. This process goes to the program's directory if the sandbox does not show its own, and the
-/// program is then named by its whole path.
+/// What the sandbox shows. If that is not this process's directory, it goes to the program's, or else to `/`, and says so.
+/// A program that is named by a path is then named by the whole of it.
 fn options(args: &SteamRunArgs, store: &StoreRoot, words: &mut [OsString]) -> Result<SandboxOptions, Failure> {
     let home = match &args.home {
         Some(home) => existing(home)?,
         None => store.make_home(OsStr::new(NAME))?,
     };
     let mut paths = args.share.iter().map(|word| shared(word)).collect::<Result<Vec<_>, _>>()?;
+    let mut named = None;
     if let Some(word) = words.first_mut().filter(|word| word.as_bytes().contains(&b'/')) {
         let program = existing(Path::new(word))?;
         *word = program.clone().into_os_string();
@@ -128,14 +132,23 @@ fn options(args: &SteamRunArgs, store: &StoreRoot, words: &mut [OsString]) -> Re
         if !paths.iter().any(|(path, _)| program.starts_with(path)) {
             paths.push(own);
         }
+        named = Some(program);
     }
     let here = std::env::current_dir().unwrap_or_default();
-    if !paths.iter().any(|(path, _)| here.starts_with(path)) {
-        let directory = paths.last().map(|(path, _)| path.as_path()).filter(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    if !is_shown(&here, &paths) {
+        let directory = named.as_deref().and_then(Path::parent).filter(|above| is_shown(above, &paths)).unwrap_or(Path::new("/"));
         std::env::set_current_dir(directory).map_err(|e| Failure::own(format!("go to {}: {e}", directory.display())))?;
+        eprintln!("xeno: it starts in {}, as the sandbox does not show {}", OneLine(directory.display()), OneLine(here.display()));
     }
     let bus = Some(BusRules { talk: BUS.map(str::to_owned).to_vec(), ..BusRules::default() });
-    Ok(SandboxOptions { home, paths, network: !args.no_network, profile: args.seccomp, bus, require: args.require })
+    Ok(SandboxOptions { home, paths, devices: args.devices, network: !args.no_network, profile: args.seccomp, bus, require: args.require })
+}
+
+/// Whether a directory is the host's inside, too.
+fn is_shown(directory: &Path, paths: &[(PathBuf, Access)]) -> bool {
+    let top = directory.components().nth(1);
+    let replaced = top.is_some_and(|top| OWN_TOPS.iter().chain(&["etc"]).any(|own| top.as_os_str() == *own));
+    !replaced && paths.iter().any(|(path, _)| directory.starts_with(path))
 }
 
 /// A path of the host, links resolved: the place at which it is shown is the one it has.

@@ -70,7 +70,7 @@ fn debian() -> HostView {
             "ssl/certs",
             "ssl/openssl.cnf",
         ]),
-        devices: vec!["/dev/dri".into(), "/dev/snd".into()],
+        devices: ["dri", "hidraw0", "input", "js0", "snd", "uinput", "video0"].map(|name| format!("/dev/{name}").into()).to_vec(),
         aside: "/.host".into(),
         variables: set(&[
             ("DISPLAY", ":0"),
@@ -282,6 +282,18 @@ fn a_sandbox_has_what_every_program_needs_and_what_was_chosen() {
         assert!(etc.contains(&line.to_owned()), "{line}\n{}", etc.join("\n"));
     }
     assert!(etc.iter().all(|line| !line.contains("shadow") && !line.contains("sudoers") && !line.contains("/.host")), "{}", etc.join("\n"));
+}
+
+#[test]
+fn a_sandbox_has_no_keyboard_and_no_camera_unless_they_were_chosen() {
+    let (host, farm) = (debian(), farm());
+    let of = |devices| {
+        let mode = Mode::Sandbox(SandboxOptions { devices, ..SandboxOptions::default() });
+        let all = lines(top_level_ops(&scene(&host, &mode, &farm)));
+        all.iter().filter_map(|line| line.strip_prefix("bind /dev/")?.split(' ').next()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(of(false), "dri snd");
+    assert_eq!(of(true), "dri hidraw0 input js0 snd uinput video0");
 }
 
 #[test]

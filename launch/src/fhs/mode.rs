@@ -22,6 +22,9 @@ pub struct SandboxOptions {
     pub home: PathBuf,
     /// Paths of the host that are shown at their own place.
     pub paths: Vec<(PathBuf, Access)>,
+    /// Whether input devices and cameras are given, too: with them a program can read every key and type into the
+    /// session around it.
+    pub devices: bool,
     /// Whether the host's network can be reached.
     pub network: bool,
     /// The system calls that are refused.

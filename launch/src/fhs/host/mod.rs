@@ -31,7 +31,7 @@ pub struct HostView {
     pub top: Vec<HostEntry>,
     /// The entries of `/etc` that environments show, and those that links among them lead through; sorted.
     pub etc: Vec<EtcEntry>,
-    /// Nodes of `/dev` that a sandboxed program is given as well: graphics, sound, input.
+    /// Nodes of `/dev` that a sandboxed program can be given as well: graphics, sound; input and cameras if chosen.
     pub devices: Vec<PathBuf>,
     /// A directory that the host does not have: what the environment hides of the host is seen there.
     pub aside: PathBuf,

@@ -12,6 +12,14 @@ use std::path::{Component, Path, PathBuf};
 /// The parts of `/sys` that describe devices; the rest governs the machine.
 const SYS: [&str; 5] = ["/sys/block", "/sys/bus", "/sys/class", "/sys/dev", "/sys/devices"];
 
+/// Nodes of `/dev`, by the start of their names, with which a program draws, computes and sounds. Through the others it
+/// could read every key, see through the camera, and type into the session around it.
+const OUTPUT: [&str; 6] = ["dri", "snd", "nvidia", "kfd", "mali", "dxg"];
+
+fn is_output(name: &OsStr) -> bool {
+    OUTPUT.iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()))
+}
+
 /// Directories of a sandbox that are empty at first and gone at the end.
 const EMPTY: [(&str, u32); 3] = [("/tmp", 0o1777), ("/var/tmp", 0o1777), ("/run", 0o755)];
 
@@ -85,7 +93,8 @@ fn bind(path: impl Into<PathBuf>, access: Access, optional: bool) -> Op {
 
 fn sandbox(scene: &Scene<'_>, options: &SandboxOptions) -> Vec<Op> {
     let mut ops = vec![Op::Proc { path: "/proc".into(), own: true }, Op::MinimalDev("/dev".into())];
-    ops.extend(scene.host.devices.iter().map(|path| bind(path, Access::Devices, true)));
+    let wanted = |path: &&PathBuf| options.devices || path.file_name().is_some_and(is_output);
+    ops.extend(scene.host.devices.iter().filter(wanted).map(|path| bind(path, Access::Devices, true)));
     ops.extend(SYS.map(|path| bind(path, Access::ReadOnly, true)));
     ops.extend(EMPTY.map(|(path, mode)| Op::Tmpfs { path: path.into(), mode, size: None }));
     ops.push(Op::Link { path: "/var/run".into(), target: "../run".into() });
