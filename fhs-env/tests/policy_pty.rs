@@ -202,17 +202,34 @@ fn what_hangs_up_hangs_up_the_program() {
 }
 
 #[test]
-fn a_killed_proxy_hangs_up_the_program() {
+fn a_killed_proxy_takes_the_program_along_whatever_it_ignores() {
     let Some(mut desk) = Desk::new() else { return };
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-    let script = format!("trap 'echo hung up >{}; exit 0' HUP; echo ready; while :; do sleep 0.05; done", fifo.display());
+    // The program holds the one writing end; its end is the end of the file.
+    let script = format!("trap '' HUP TERM; exec 9>{}; echo started >&9; while :; do read x; done", fifo.display());
     let mut child = desk.proxied(&["sh", "-c", &script]).spawn().unwrap();
-    desk.until("ready");
+    let mut reader = File::open(&fifo).unwrap();
+    let mut first = [0; 8];
+    reader.read_exact(&mut first).unwrap();
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
-    assert_eq!(std::fs::read_to_string(&fifo).unwrap(), "hung up\n");
+    assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), 0);
+}
+
+#[test]
+fn a_proxy_in_the_background_leaves_the_terminal_alone() {
+    let Some(mut desk) = Desk::new() else { return };
+    let before = desk.modes();
+    let example = example();
+    // A shell with jobs that sets no modes of its own starts it in the background and goes on.
+    let script = format!("set -m; {} --pty -- sh -c 'echo ran' & wait $!; echo status $?", example.display());
+    let child = desk.command(&["sh", "-c", &script]).spawn().unwrap();
+    desk.until("status 0");
+    assert_eq!(desk.modes(), before);
+    let (status, _) = desk.end(child);
+    assert!(status.success());
 }
 
 #[test]

@@ -7,11 +7,12 @@ use super::relay::Relay;
 use crate::sandbox::Exit;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpgrp, isatty, setsid};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpgrp, getpid, getppid, isatty, setsid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,7 +26,8 @@ pub struct PtyError {
 }
 
 /// What is done for the program, by signal: told to the child.
-const FORWARDED: [Signal; 6] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
+pub(super) const FORWARDED: [Signal; 6] =
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
 
 fn failed<E: Into<FromErrno>>(step: &'static str) -> impl Fn(E) -> PtyError {
     move |error| PtyError { step, errno: error.into().0 }
@@ -75,8 +77,16 @@ impl Caller {
         Ok(Some(Caller { terminal, saved, reads }))
     }
 
-    /// What the program's terminal does, must not be done twice.
+    /// Whether it is this process group's turn: in the background the terminal is somebody else's.
+    fn in_front(&self) -> bool {
+        tcgetpgrp(&self.terminal).is_ok_and(|group| group.as_raw_nonzero().get() == getpgrp().as_raw())
+    }
+
+    /// What the program's terminal does, must not be done twice. Nothing in the background.
     fn take(&self) -> rustix::io::Result<()> {
+        if !self.in_front() {
+            return Ok(());
+        }
         let mut modes = self.saved.clone();
         if self.reads {
             modes.make_raw();
@@ -87,8 +97,7 @@ impl Caller {
     }
 
     fn give_back(&self) {
-        // In the background it belongs to somebody else by now.
-        if tcgetpgrp(&self.terminal).is_ok_and(|group| group.as_raw_nonzero().get() == getpgrp().as_raw())
+        if self.in_front()
             && let Err(errno) = tcsetattr(&self.terminal, OptionalActions::Now, &self.saved)
         {
             log::debug!("terminal: giving it back: {errno}");
@@ -173,7 +182,12 @@ pub fn behind(child: impl FnOnce() -> u8) -> Result<Exit, PtyError> {
         terminal = Some((master, slave));
     }
     let signals = Signals::block().map_err(failed("waiting for signals"))?;
+    let proxy = getpid();
     let pid = run_in_child(|| {
+        // What is behind the terminal ends with it, whatever signals it ignores.
+        if set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != proxy {
+            return NOT_STARTED;
+        }
         // The proxy's end is closed here, so that the terminal hangs up when the proxy is killed.
         let slave = terminal.take().map(|(_, slave)| slave);
         if signals.before.thread_set_mask().is_err() || slave.is_some_and(|slave| adopt(&slave).is_err()) {
@@ -224,7 +238,9 @@ impl Proxy<'_> {
         let mut relay = match (self.caller, terminal) {
             (Some(caller), Some(terminal)) => {
                 caller.take().map_err(failed("taking the caller's terminal")).inspect_err(|_| self.tell(Signal::SIGKILL))?;
-                Some(Relay::new(terminal, caller.reopened()?, caller.reads))
+                let mut relay = Relay::new(terminal, caller.reopened()?, caller.reads);
+                relay.set_in_front(caller.in_front());
+                Some(relay)
             }
             _ => None,
         };
@@ -232,9 +248,9 @@ impl Proxy<'_> {
             Relay::wait(relay.as_mut(), self.signals.as_fd()).map_err(failed("passing on"))?;
             while let Ok(Some(told)) = self.signals.read_signal() {
                 let signal = i32::try_from(told.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok());
-                if let Some(exit) = signal.map_or(Ok(None), |signal| self.hear(signal, relay.as_ref()))? {
+                if let Some(exit) = signal.map_or(Ok(None), |signal| self.hear(signal, relay.as_mut()))? {
                     if let Some(relay) = &mut relay {
-                        relay.finish();
+                        relay.finish(self.signals);
                     }
                     return Ok(exit);
                 }
@@ -254,10 +270,10 @@ impl Proxy<'_> {
     }
 
     /// The exit, when that is what happened.
-    fn hear(&self, signal: Signal, relay: Option<&Relay>) -> Result<Option<Exit>, PtyError> {
+    fn hear(&self, signal: Signal, relay: Option<&mut Relay>) -> Result<Option<Exit>, PtyError> {
         match signal {
-            Signal::SIGCHLD => return self.reap(),
-            Signal::SIGWINCH => self.size(relay),
+            Signal::SIGCHLD => return self.reap(relay),
+            Signal::SIGWINCH => self.size(relay.as_deref()),
             Signal::SIGCONT => self.resume(relay),
             Signal::SIGTSTP => self.stop(relay),
             signal => self.tell(signal),
@@ -265,13 +281,13 @@ impl Proxy<'_> {
         Ok(None)
     }
 
-    fn reap(&self) -> Result<Option<Exit>, PtyError> {
+    fn reap(&self, mut relay: Option<&mut Relay>) -> Result<Option<Exit>, PtyError> {
         loop {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
                 Ok(WaitStatus::Exited(_, code)) => return Ok(Some(Exit::Code(u8::try_from(code).unwrap_or(u8::MAX)))),
                 Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Some(Exit::Signal(signal as i32))),
                 Ok(WaitStatus::Stopped(..)) => {
-                    self.stop(None);
+                    self.stop(relay.as_deref_mut());
                     self.tell(Signal::SIGCONT);
                     return Ok(None);
                 }
@@ -283,7 +299,7 @@ impl Proxy<'_> {
     }
 
     /// Stops with the program; the caller's shell goes on, in its own terminal.
-    fn stop(&self, relay: Option<&Relay>) {
+    fn stop(&self, relay: Option<&mut Relay>) {
         if let Some(caller) = self.caller {
             caller.give_back();
         }
@@ -293,13 +309,16 @@ impl Proxy<'_> {
         self.resume(relay);
     }
 
-    fn resume(&self, relay: Option<&Relay>) {
+    fn resume(&self, mut relay: Option<&mut Relay>) {
         if let Some(caller) = self.caller
             && let Err(errno) = caller.take()
         {
             log::debug!("terminal: taking it again: {errno}");
         }
-        self.size(relay);
+        if let (Some(caller), Some(relay)) = (self.caller, relay.as_deref_mut()) {
+            relay.set_in_front(caller.in_front());
+        }
+        self.size(relay.as_deref());
     }
 
     fn size(&self, relay: Option<&Relay>) {

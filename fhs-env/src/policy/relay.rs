@@ -3,6 +3,7 @@
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -58,6 +59,8 @@ pub(super) struct Relay {
     outer: OwnedFd,
     keys: Buffer,
     output: Buffer,
+    /// Whether keys are for the program now.
+    in_front: bool,
     hung_up: bool,
 }
 
@@ -65,11 +68,20 @@ impl Relay {
     /// `reads`: keys are read from the outer terminal, too.
     pub(super) fn new((master, slave): (OwnedFd, OwnedFd), outer: OwnedFd, reads: bool) -> Relay {
         let keys = Buffer { ended: !reads, ..Buffer::default() };
-        Relay { master, _slave: slave, outer, keys, output: Buffer::default(), hung_up: false }
+        Relay { master, _slave: slave, outer, keys, output: Buffer::default(), in_front: false, hung_up: false }
     }
 
     pub(super) fn master(&self) -> BorrowedFd<'_> {
         self.master.as_fd()
+    }
+
+    /// Keys are read in the foreground alone: in the background they are somebody else's, and reading stops the process.
+    pub(super) fn set_in_front(&mut self, in_front: bool) {
+        self.in_front = in_front;
+    }
+
+    fn wants_keys(&self) -> bool {
+        self.in_front && self.keys.wants_more()
     }
 
     /// Whether the outer terminal is gone.
@@ -91,7 +103,7 @@ impl Relay {
         let [master, outer] = &mut flags;
         master.set(PollFlags::POLLIN, relay.output.wants_more());
         master.set(PollFlags::POLLOUT, !relay.keys.bytes.is_empty());
-        outer.set(PollFlags::POLLIN, relay.keys.wants_more());
+        outer.set(PollFlags::POLLIN, relay.wants_keys());
         outer.set(PollFlags::POLLOUT, !relay.output.bytes.is_empty());
         // One whose flags are empty would still wake this with POLLHUP, again and again.
         let [master, outer] = flags;
@@ -108,7 +120,7 @@ impl Relay {
         if self.output.wants_more() {
             self.output.fill(self.master.as_fd());
         }
-        if self.keys.wants_more() {
+        if self.wants_keys() {
             self.keys.fill(self.outer.as_fd());
             self.hung_up |= self.keys.ended;
         }
@@ -121,8 +133,9 @@ impl Relay {
         }
     }
 
-    /// Passes on what the program had written before it ended; waits for a terminal that is stopped.
-    pub(super) fn finish(&mut self) {
+    /// Passes on what the program had written before it ended; waits for a terminal that is stopped, but not against
+    /// a signal that asks for the end.
+    pub(super) fn finish(&mut self, signals: &SignalFd) {
         // What others go on writing is not the program's any more.
         for _ in 0..LAST_ROUNDS {
             if self.output.wants_more() {
@@ -132,9 +145,14 @@ impl Relay {
                 return;
             }
             if !self.output.bytes.is_empty() {
-                let mut only = [PollFd::new(self.outer.as_fd(), PollFlags::POLLOUT)];
-                if poll(&mut only, PollTimeout::NONE).is_err_and(|errno| errno != Errno::EINTR) {
+                let mut both = [PollFd::new(self.outer.as_fd(), PollFlags::POLLOUT), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+                if poll(&mut both, PollTimeout::NONE).is_err_and(|errno| errno != Errno::EINTR) {
                     return;
+                }
+                while let Ok(Some(told)) = signals.read_signal() {
+                    if super::pty::FORWARDED.iter().any(|signal| u32::try_from(*signal as i32) == Ok(told.ssi_signo)) {
+                        return;
+                    }
                 }
             }
         }
