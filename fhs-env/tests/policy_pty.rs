@@ -203,7 +203,7 @@ fn what_hangs_up_hangs_up_the_program() {
 
 #[test]
 fn a_killed_proxy_takes_the_program_along_whatever_it_ignores() {
-    let Some(mut desk) = Desk::new() else { return };
+    let Some(desk) = Desk::new() else { return };
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
@@ -222,7 +222,7 @@ fn a_killed_proxy_takes_the_program_along_whatever_it_ignores() {
 fn a_proxy_in_the_background_leaves_the_terminal_alone() {
     let Some(mut desk) = Desk::new() else { return };
     let before = desk.modes();
-    let example = example();
+    let example = example("restrict");
     // A shell with jobs that sets no modes of its own starts it in the background and goes on.
     let script = format!("set -m; {} --pty -- sh -c 'echo ran' & wait $!; echo status $?", example.display());
     let child = desk.command(&["sh", "-c", &script]).spawn().unwrap();

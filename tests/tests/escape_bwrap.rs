@@ -359,7 +359,7 @@ fn a_session_of_its_own_puts_nothing_into_the_callers_terminal() {
             continue;
         }
         // Whoever has CAP_SYS_ADMIN may (`tiocsti` in `drivers/tty/tty_io.c`).
-        let said = typed("--unshare-pid --new-session --cap-drop ALL");
+        let said = typed("--new-session --cap-drop ALL");
         assert!(said.contains("EPERM") && !said.contains("typed"), "{}: {said}", lab.who());
     }
 }

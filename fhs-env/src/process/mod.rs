@@ -58,6 +58,7 @@ impl Situation {
             working_directory: if stays { working_directory() } else { Vec::new() },
             directory: if stays { directory() } else { None },
             threads: threads(),
+            leads_group: nix::unistd::getpgrp() == getpid(),
         }
     }
 }

@@ -43,6 +43,9 @@ pub(crate) struct Situation {
     pub(crate) directory: Option<(u64, u64)>,
     /// Threads of the caller; 1 where that is unknown.
     pub(crate) threads: u64,
+    /// Whether the caller leads its process group, as every job of a shell does: such a process cannot make a
+    /// session (`setsid(2)`).
+    pub(crate) leads_group: bool,
 }
 
 /// How the process that builds the root comes to be.
@@ -112,7 +115,8 @@ pub(crate) fn plan(sandbox: &Sandbox, program: &Program, hooks: &dyn Hooks, here
         return Err(StartError::threads(here.threads));
     }
     let has_init = has_init(sandbox);
-    let supervised = sandbox.supervised || has_init || kinds.pid || sandbox.join.pid.is_some() || hooks.wanted().exited;
+    let needs_child = has_init || kinds.pid || sandbox.join.pid.is_some() || (sandbox.new_session && here.leads_group);
+    let supervised = sandbox.supervised || needs_child || hooks.wanted().exited;
 
     let mut before = Vec::new();
     // While the root is made nothing of it may outlive the monitor, whatever is wanted later.
@@ -405,6 +409,13 @@ mod tests {
     #[track_caller]
     fn steps(sandbox: &Sandbox, hooks: &dyn Hooks, here: &Situation, expected: &str) {
         assert_eq!(plan(sandbox, &program(), hooks, here).unwrap().to_string(), expected);
+    }
+
+    #[test]
+    fn a_leader_of_a_group_leaves_a_new_session_to_a_child() {
+        let sandbox = Sandbox { new_session: true, ..Sandbox::default() };
+        let supervised = |leads_group| plan(&sandbox, &program(), &(), &Situation { leads_group, ..user() }).unwrap().is_supervised();
+        assert!(supervised(true) && !supervised(false));
     }
 
     #[test]
