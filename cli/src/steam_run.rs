@@ -60,7 +60,7 @@ pub(crate) struct SteamRunArgs {
     /// Sandbox: refuse system calls as flatpak-like, chromium-ok (programs with sandboxes of their own) or none
     #[arg(long, value_name = "PROFILE", requires = "sandbox", default_value = "flatpak-like", value_parser = |s: &str| s.parse::<Profile>())]
     seccomp: Profile,
-    /// Sandbox: start nothing unless all of it can be enforced
+    /// Sandbox: start nothing unless all of it can be enforced; most 32-bit programs have no sockets then
     #[arg(long, requires = "sandbox")]
     require: bool,
     /// Give it a /tmp of its own, as a sandbox always has
