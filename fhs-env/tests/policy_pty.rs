@@ -56,8 +56,14 @@ impl Desk {
 
     /// A command whose terminal this is, started as a shell would.
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("setsid");
-        command.arg("--ctty").args(words).stdin(self.side()).stdout(self.side()).stderr(self.side());
+        // Whoever runs the tests may have them ignore what a terminal sends.
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal=INT,QUIT", "setsid", "--ctty"])
+            .args(words)
+            .stdin(self.side())
+            .stdout(self.side())
+            .stderr(self.side());
         command
     }
 
