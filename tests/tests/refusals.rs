@@ -3,6 +3,7 @@
 //! Everything is done as an ordinary user, who is root of a namespace for as long as the machine is being made.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod fhs_real;
 mod support;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, apply_filter};
@@ -269,6 +270,19 @@ fn the_drop_in_ends_with_one_line_that_names_the_reason() {
         assert_eq!(output.status.code(), Some(1), "{}: {}", way.name, both_streams(&output));
         assert!(said.starts_with("bwrap: ") && said.lines().count() == 1, "{}: {said}", way.name);
         assert!(said.contains(&format!("{}; {}", way.reason, way.remedy)), "{}: {said}", way.name);
+    }
+}
+
+#[test]
+fn an_environment_ends_with_one_line_that_names_the_reason() {
+    let Some(scene) = scene() else { return };
+    let package = fhs_real::package(&scene, &["bash", "true"], &[]);
+    fhs_real::build(&scene, "tools", &[&package]);
+    succeeds(&mut scene.say(&["env", "run", "tools", "--", "true"]));
+    for way in WAYS {
+        let output = on(&scene, way, &["env", "run", "tools", "--", "true"]);
+        let line = support::refused(way.name, &output, 126);
+        assert!(line.contains(&format!("{}; {}", way.reason, way.remedy)), "{}: {line}", way.name);
     }
 }
 
