@@ -93,10 +93,15 @@ pub(crate) fn place(path: &Path, bytes: &[u8], executable: bool) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let directory = path.parent().context("a path without directory")?;
     fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+    let mode = if executable { 0o755 } else { 0o644 };
+    // One that becomes part of another build keeps its time, or that is built anew.
+    let kept = |found: fs::Metadata| found.permissions().mode() & 0o777 == mode && fs::read(path).is_ok_and(|old| old == bytes);
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && kept(found)) {
+        return Ok(());
+    }
     // A running xeno is never written to: the new file replaces the old one.
     let temporary = path.with_extension("new");
     fs::write(&temporary, bytes).with_context(|| format!("write {}", temporary.display()))?;
-    let mode = if executable { 0o755 } else { 0o644 };
     fs::set_permissions(&temporary, fs::Permissions::from_mode(mode)).context("chmod")?;
     fs::rename(&temporary, path).with_context(|| format!("rename to {}", path.display()))
 }
