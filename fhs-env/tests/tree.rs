@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stderr)] // a skip says why
 
+mod scene;
+
+use scene::{Scene, has, scenes};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
@@ -12,16 +15,16 @@ use std::process::Command;
 
 const NEWER: &[&str] = &["openat2", "open_tree", "mount_setattr", "fsopen"];
 
-/// A directory that every user can reach, and a user, and what the kernel lacks.
+/// Where a law is tried, and what the kernel lacks there.
 struct Place {
-    dir: tempfile::TempDir,
+    scene: Scene,
     uid: Option<u32>,
     lacks: &'static [&'static str],
 }
 
 impl Place {
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.scene.path(name)
     }
 
     /// `{}` in the words is the directory. Standard output, or else the words of the error.
@@ -36,14 +39,10 @@ impl Place {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let here = self.dir.path().to_str().unwrap();
-        let mut command = Command::new(self.path("tree"));
-        command.current_dir(self.dir.path());
+        let here = self.scene.dir.path().to_str().unwrap();
+        let mut command = self.scene.enter();
         command.args(self.lacks.iter().flat_map(|call| ["--lack", call]));
         command.args(words.iter().map(|word| word.replace("{}", here)));
-        if let Some(uid) = self.uid {
-            command.uid(uid).gid(uid);
-        }
         command
     }
 
@@ -66,22 +65,10 @@ impl Place {
 
 /// Tries a law in every place: each user, with the kernel's newer calls and without.
 fn everywhere(law: impl Fn(&Place)) {
-    if let Err(refusal) = fhs_env::probe() {
-        assert!(std::env::var_os("XENO_REQUIRE_ALL").is_none_or(|v| v != "1"), "skipped: {refusal}");
-        eprintln!("skipped: {refusal}");
-        return;
-    }
-    let users: &[Option<u32>] = if nix::unistd::geteuid().is_root() { &[None, Some(65534)] } else { &[None] };
-    for uid in users {
-        for lacks in [&NEWER[..0], &NEWER[..1], &NEWER[1..2], &NEWER[2..3], NEWER] {
-            let dir = tempfile::tempdir().unwrap();
-            fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-            let built = std::env::current_exe().unwrap().parent().unwrap().join("../examples/tree");
-            assert!(built.exists(), "{} is missing; run `cargo build --examples`", built.display());
-            // By another process: no child of another test may hold it open for writing.
-            assert!(Command::new("cp").arg(&built).arg(dir.path().join("tree")).status().unwrap().success());
-            chown(dir.path(), *uid, *uid).unwrap();
-            law(&Place { dir, uid: *uid, lacks });
+    for lacks in [&NEWER[..0], &NEWER[..1], &NEWER[1..2], &NEWER[2..3], NEWER] {
+        for scene in scenes("tree") {
+            let uid = scene.uid;
+            law(&Place { scene, uid, lacks });
         }
     }
 }
@@ -115,7 +102,7 @@ fn a_source_is_found_in_the_old_root_however_many_dots_lead_there() {
     everywhere(|place| {
         place.directory("d");
         place.file("d/data", "the host's\n");
-        let at = place.dir.path().to_str().unwrap();
+        let at = place.scene.dir.path().to_str().unwrap();
         let dots = "../".repeat(12);
         symlink(format!("{dots}{at}/d"), place.path("over")).unwrap();
         let here = format!("{dots}{at}/d/data");
@@ -135,7 +122,7 @@ fn a_descriptor_that_was_given_away_is_no_descriptor() {
         let program = "exec 5<data; exec \"$@\"";
         let words = ["-c", program, "sh", "./tree", "system", "file-from", "/a", "5", "file-from", "/b", "5", "--", "cat", "/a"];
         let mut command = Command::new("sh");
-        command.current_dir(place.dir.path()).args(words);
+        command.current_dir(place.scene.dir.path()).args(words);
         if let Some(uid) = place.uid {
             command.uid(uid).gid(uid);
         }
@@ -149,9 +136,7 @@ fn a_descriptor_that_was_given_away_is_no_descriptor() {
 fn minimal_devices_take_more_and_have_the_terminal() {
     everywhere(|place| {
         is(place, &["system", "devices", "/dev", "as-it-is", "/dev/full", "/dev/more"], "test -c /dev/more && echo more", "more\n");
-        if !std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join("script").is_file())) {
-            assert!(std::env::var_os("XENO_REQUIRE_ALL").is_none_or(|v| v != "1"), "skipped: script(1) is not installed");
-            eprintln!("skipped: script(1) is not installed");
+        if !has("script") {
             return;
         }
         let tree = place.path("tree").display().to_string();
@@ -200,7 +185,7 @@ fn what_is_bound_read_only_is_so_below_other_mounts_too() {
         is(place, &["as-it-is", "/dev", "/dev", "system", "read-write", "{}/d", "/d"], shell, "0\n");
         is(place, &["read-only", "/dev", "/dev", "system", "read-only", "{}/d", "/d"], shell, "2\n");
         // Through the root, whose tree holds both.
-        let shell = &format!("touch /dev/shm/law {}/d/law 2>&1 | grep -c 'Read-only file system'", place.dir.path().display());
+        let shell = &format!("touch /dev/shm/law {}/d/law 2>&1 | grep -c 'Read-only file system'", place.scene.dir.path().display());
         is(place, &["read-only", "/", "/"], shell, "2\n");
     });
 }
@@ -365,7 +350,7 @@ fn a_mount_over_a_directory_hides_what_was_bound_there_before() {
         ];
         is(place, &ops, "ls /x; cat /x/b", "b\nc\ndata\n");
         // A tree over the root: what follows is found on top of it.
-        let at = place.dir.path().to_str().unwrap();
+        let at = place.scene.dir.path().to_str().unwrap();
         is(
             place,
             &["file", "/below", "x", "as-it-is", "/", "/", "read-only", "{}/data", "{}/tree"],
@@ -503,7 +488,7 @@ fn a_descriptor_is_bound_as_long_as_its_path_leads_to_the_same_file() {
             place.file("data", "data\n");
             let program = "exec 5<data; eval \"$1\"; shift; exec \"$@\"";
             let mut command = Command::new("sh");
-            command.current_dir(place.dir.path()).args(["-c", program, "sh", swap]);
+            command.current_dir(place.scene.dir.path()).args(["-c", program, "sh", swap]);
             command.arg(place.path("tree")).args(place.lacks.iter().flat_map(|call| ["--lack", call]));
             command.args(["system", "descriptor", "5", "/x", "--", "cat", "/x"]);
             if let Some(uid) = place.uid {
