@@ -94,7 +94,8 @@ const FOR_NETWORK: [&str; 2] = ["hosts", "services"];
 
 /// Whether an environment shows this entry of `/etc` (or of [`SHARED`] in it).
 pub(crate) fn is_shown(name: &Path) -> bool {
-    let listed = SHOWN.iter().any(|(shown, _)| name == Path::new(shown));
+    // As texts: both are plain, and this is asked of every entry at every start.
+    let listed = SHOWN.iter().any(|(shown, _)| name.as_os_str() == *shown);
     // Each shell of that family has files of its own name here.
     listed
         || name.as_os_str().as_bytes().starts_with(b"zsh")
@@ -108,7 +109,7 @@ fn in_shared(name: &Path) -> bool {
 }
 
 fn preferred(name: &Path) -> Prefer {
-    let listed = SHOWN.iter().find(|(shown, _)| name == Path::new(shown)).map(|(_, prefer)| *prefer);
+    let listed = SHOWN.iter().find(|(shown, _)| name.as_os_str() == *shown).map(|(_, prefer)| *prefer);
     listed.unwrap_or(if name == Path::new(CERTIFICATES) { Prefer::Host } else { Prefer::Farm })
 }
 
