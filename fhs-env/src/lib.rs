@@ -56,3 +56,4 @@ pub use process::{Failed, Kept, Kinds, StartError, StartPlan, Step};
 pub use refusal::{Cause, Refusal, losses};
 pub use root::PrivateRoot;
 pub use sandbox::{Capability, Descriptors, Exit, Hooks, Join, Made, Moments, Namespaces, Program, Restriction, Sandbox, Want, WorkingIn};
+pub use sys::inherited;

@@ -232,18 +232,22 @@ pub(crate) fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> nix::Result<(
     Ok(())
 }
 
-/// Takes over an inherited descriptor, which is closed in the end.
-pub(crate) fn adopt(fd: RawFd) -> nix::Result<OwnedFd> {
+/// Takes over a descriptor that the caller left open for this process: it is closed in the end, and on exec.
+///
+/// # Errors
+/// EBADF if none was inherited under this number: it is closed, was taken over before, or is one of this process's own,
+/// which all close on exec.
+pub fn inherited(fd: RawFd) -> nix::Result<OwnedFd> {
     use std::os::fd::FromRawFd;
     // SAFETY: only asks whether the number is open.
     let flags = unsafe { nix::libc::fcntl(fd, nix::libc::F_GETFD) };
-    // What closes on exec was not inherited: it is one of ours, under a number that was given away before.
     if fd < 0 || flags < 0 || flags & nix::libc::FD_CLOEXEC != 0 {
         return Err(Errno::EBADF);
     }
     // SAFETY: sets a flag of a descriptor that is open.
     unsafe { nix::libc::fcntl(fd, nix::libc::F_SETFD, nix::libc::FD_CLOEXEC) };
-    // SAFETY: it is open, and whoever named it has given it away (`Content::Descriptor`).
+    // SAFETY: it is open, and as it would have survived an exec it is none of ours: whoever names it gives it away. A
+    // second time its number is found closed, or marked as above.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -358,14 +362,8 @@ pub(crate) fn mount_at(at: BorrowedFd<'_>, kind: &str, flags: MsFlags, options: 
 }
 
 /// Detaches a mount by a descriptor of its root.
-pub(crate) fn detach_opened(mounted: BorrowedFd<'_>) -> nix::Result<()> {
+pub(crate) fn detach(mounted: BorrowedFd<'_>) -> nix::Result<()> {
     umount2(proc_path(mounted).as_str(), MntFlags::MNT_DETACH)
-}
-
-/// Detaches the mount at a name.
-pub(crate) fn detach(dir: BorrowedFd<'_>, name: &OsStr) -> nix::Result<()> {
-    fchdir(dir)?;
-    umount2(name, MntFlags::MNT_DETACH)
 }
 
 /// The number of the mount that a descriptor leads to, as in the kernel's table of mounts.

@@ -9,7 +9,6 @@ use xeno_tests::source::{Blank, blank, files, has_word, text, without_tests};
 
 /// The files that may use `unsafe`, each with its reason.
 const UNSAFE: &[(&str, &str)] = &[
-    ("cli/src/bwrap/inherited.rs", "takes over descriptors that the words name by number"),
     ("cli/src/entry.rs", "the C entry point: Rust's own runs before main and costs what a start may not"),
     ("fhs-env/src/process/sys.rs", "clone(2), signal handlers, filters and descriptors by number have no safe form"),
     ("fhs-env/src/policy/fork.rs", "fork(2) has no safe form"),

@@ -1,10 +1,9 @@
-//! Descriptors that the caller left open and the words name by number: taken over, read, written. Nothing that this
-//! process opened itself is given out under its number.
+//! Descriptors that the caller left open and the words name by number: taken over, read.
 
 use nix::libc;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::RawFd;
 
 /// The most that options or a filter of system calls may hold; a device would never end.
 const SIZE_MAX: u64 = 64 << 20;
@@ -14,19 +13,7 @@ const SIZE_MAX: u64 = 64 << 20;
 /// # Errors
 /// `EBADF` if the caller left none open under this number.
 pub(super) fn take(fd: RawFd) -> io::Result<File> {
-    // SAFETY: F_GETFD asks for one flag and takes no pointer.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    // What this process opens closes on exec; what it got did not.
-    if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
-    // SAFETY: it is open, and as it would survive an exec it is none of ours, which all close on exec (the standard
-    // library's and those of `reserve_standard_descriptors`): the words give it away. A second word with the same number
-    // finds it closed, or marked by F_SETFD below.
-    let file = unsafe { File::from_raw_fd(fd) };
-    // SAFETY: F_SETFD sets one flag and takes no pointer.
-    unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-    Ok(file)
+    Ok(fhs_env::inherited(fd)?.into())
 }
 
 /// All that is left in it; it is closed.

@@ -115,8 +115,7 @@ impl Tree {
         sys::bind_by_descriptors(source, at.as_fd()).map_err(Fault::Mount)?;
         if sys::identity_of(source).map_err(Fault::Mount)? == self.old_root && is_old_root(source).map_err(Fault::Mount)? {
             for _ in 0..self.covers {
-                let top = if is_root(path) { sys::topmost_root() } else { self.open(path) }.map_err(Fault::Mount)?;
-                sys::detach_opened(top.as_fd()).map_err(Fault::Mount)?;
+                sys::detach(self.topmost(path)?.as_fd()).map_err(Fault::Mount)?;
             }
         }
         self.covered(path)?;
@@ -124,15 +123,20 @@ impl Tree {
     }
 
     /// A clone of the whole old root has, stacked on it, copies of our tmpfs and of all that covers it by now, as that is
-    /// what is mounted on `/`. `cloned` is the number of the mount that was cloned or, if it can be told, of the clone.
-    fn without_own_copies(&self, path: &Path, cloned: u64) -> Result<(), Fault> {
+    /// what is mounted on `/`. `clone` is its own number.
+    fn without_own_copies(&self, path: &Path, clone: u64) -> Result<(), Fault> {
         loop {
-            let top = if is_root(path) { sys::topmost_root() } else { self.open(path) }.map_err(Fault::Mount)?;
-            if sys::mount_number(top.as_fd()).map_err(Fault::Mount)? == cloned {
+            let top = self.topmost(path)?;
+            if sys::mount_number(top.as_fd()).map_err(Fault::Mount)? == clone {
                 return Ok(());
             }
-            sys::detach_opened(top.as_fd()).map_err(Fault::Mount)?;
+            sys::detach(top.as_fd()).map_err(Fault::Mount)?;
         }
+    }
+
+    /// The last of the mounts that lie over each other at a path.
+    fn topmost(&self, path: &Path) -> Result<OwnedFd, Fault> {
+        if is_root(path) { sys::topmost_root() } else { self.open(path) }.map_err(Fault::Mount)
     }
 
     /// `mount(2)` restricts one mount at a time, so those below have to be known: the one place that reads the

@@ -84,10 +84,6 @@ impl Tree {
                 result => result,
             };
         }
-        let mounts = !matches!(op, Op::Link { .. } | Op::MakeDirectory { .. } | Op::MakeFile { .. } | Op::Mode { .. });
-        if mounts {
-            self.last = None;
-        }
         match op {
             Op::Tmpfs { path, mode, size } => {
                 let options = match size {
@@ -132,11 +128,9 @@ impl Tree {
     /// Mounts a file system at a directory, which is made.
     fn mount(&mut self, path: &Path, mount: impl FnOnce(BorrowedFd<'_>) -> nix::Result<()>) -> Result<(), Fault> {
         let at = self.make_directory(path, PARENT_MODE)?;
-        // The working directory becomes another one.
+        // The working directory becomes another one, and what lay there may be covered.
         self.last = None;
         mount(at.as_fd()).map_err(Fault::Mount)?;
-        // The working directory is there now, not where the last bind was.
-        self.last = None;
         self.covered(path)
     }
 
@@ -196,7 +190,7 @@ fn fill(file: BorrowedFd<'_>, content: &Content) -> Result<(), Fault> {
     match content {
         Content::Bytes(bytes) => sys::write_all(file, bytes).map_err(Fault::Write),
         Content::Descriptor(fd) => {
-            let from = sys::adopt(*fd).map_err(Fault::Read)?;
+            let from = sys::inherited(*fd).map_err(Fault::Read)?;
             let mut buffer = [0u8; 1 << 16];
             loop {
                 match sys::read_some(from.as_fd(), &mut buffer).map_err(Fault::Read)? {

@@ -92,9 +92,9 @@ impl Tree {
         };
         let upper = directories.as_ref().map(|[upper, work]| (upper.as_path(), work.as_path()));
         let result = self.mount_overlay(path, &lowers, upper);
-        if memory.is_some() {
+        if let Some(memory) = &memory {
             // The overlay keeps its own hold of the directories.
-            sys::detach(self.base.as_fd(), place)?;
+            sys::detach(memory.as_fd())?;
             sys::remove_directory_at(self.base.as_fd(), place)?;
         }
         result
